@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs the tests in named groups, each with a time budget in seconds, and says
+# how long each took. With arguments: only the groups named.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/bin:$PATH"
+export ENTRANCE_BIN="$PWD/bin"
+
+# name:budget, in the order in which they run: the cheap ones that fail most
+# come first. The budgets hold on two cores with nothing cached.
+groups=(setup:600 build:1800 lint:600 unit:900 kube:420 e2e:900 clients:600)
+
+run_setup()   { scripts/setup.sh; }
+run_build()   { make --no-print-directory build; }
+run_lint()    { scripts/lint.sh; }
+run_unit()    { go test ./internal/... ./cmd/... ./entrancetest/...; }
+run_kube()    { (cd kube && go vet . ./... && go test ./...); }
+run_e2e()     { go test -count=1 -timeout 15m ./test/e2e/...; }
+run_clients() { go test -count=1 -timeout 10m ./test/clients/...; }
+export -f run_setup run_build run_lint run_unit run_kube run_e2e run_clients
+
+wanted=("$@")
+passed=0 failed=()
+for entry in "${groups[@]}"; do
+  name=${entry%%:*} budget=${entry##*:}
+  if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
+    continue
+  fi
+  echo "== $name (budget ${budget}s)"
+  start=$SECONDS
+  if timeout --kill-after=20 "$budget" bash -euo pipefail -c "run_$name"; then
+    echo "== $name: ok, $((SECONDS - start))s"
+    passed=$((passed + 1))
+  else
+    code=$?
+    [ $code -eq 124 ] && echo "== $name: over its budget of ${budget}s" >&2
+    echo "== $name: FAILED, $((SECONDS - start))s" >&2
+    failed+=("$name")
+    case $name in setup | build) break ;; esac # nothing after these can work
+  fi
+done
+echo
+[ ${#failed[@]} -gt 0 ] && echo "failed: ${failed[*]}" >&2
+echo "$passed passed, ${#failed[@]} failed"
+[ ${#failed[@]} -eq 0 ]
