@@ -17,7 +17,7 @@ var layers = map[string]int{
 	"internal/errs": 0, "internal/clock": 0, "internal/odata": 0, "internal/pop": 0, "internal/version": 0,
 
 	"internal/directory": 1, "internal/conditionalaccess": 1, "internal/pim": 1,
-	"internal/rbac": 1, "internal/token": 1, "internal/password": 1,
+	"internal/rbac": 1, "internal/token": 1, "internal/password": 1, "internal/pki": 1,
 
 	"internal/store": 2, "internal/state": 2, "internal/audit": 2,
 
