@@ -1,0 +1,215 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+
+	"github.com/entrance-id/entrance/internal/errs"
+)
+
+// embedded is an etcd server inside this process. It has no listener at all: the
+// client calls it directly, so there is nothing for another user or another
+// program of the machine to connect to.
+type embedded struct {
+	etcd   *embed.Etcd
+	client *clientv3.Client
+	lock   *flock.Flock
+	failed func() bool
+}
+
+// Files of a data directory.
+const (
+	lockFile   = "store.lock" // held while a process has the directory open; contains its process id
+	formatFile = "store.format"
+	etcdDir    = "etcd"
+)
+
+const (
+	maxTxnOps       = 20_000
+	maxRequestBytes = 16 << 20
+	quotaBytes      = 8 << 30
+)
+
+var setSegmentSize = sync.OnceFunc(func() {
+	// etcd allocates each segment of its log in full, two at a time. Its 64 MB
+	// suit a cluster's members; here it is the size of an empty data directory.
+	wal.SegmentSizeBytes = 8 << 20
+})
+
+func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(error)) (_ *embedded, err error) {
+	if cfg.Dir == "" {
+		return nil, errs.New(errs.Invalid, "the store needs a data directory or the endpoints of an etcd cluster")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "data directory %s", cfg.Dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be made", dir)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Unlock()
+		}
+	}()
+	if err := checkDirFormat(dir); err != nil {
+		return nil, err
+	}
+	setSegmentSize()
+	var once sync.Once
+	failed := make(chan struct{})
+	zl := zapLogger(log, func(err error) {
+		fail(err)
+		once.Do(func() { close(failed) })
+	})
+
+	ec := embed.NewConfig()
+	ec.Name = "entrance"
+	ec.Dir = filepath.Join(dir, etcdDir)
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zl)
+	ec.LogLevel = "warn"
+	// No listeners. The addresses below only name the one member.
+	ec.ListenPeerUrls, ec.ListenClientUrls = nil, nil
+	ec.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
+	ec.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:2379"}}
+	ec.InitialCluster = ec.InitialClusterFromName(ec.Name)
+	ec.EnableGRPCGateway = false
+	// One member elects itself; short ticks make the start quick and allow
+	// leases of a second.
+	ec.TickMs, ec.ElectionMs = 25, 250
+	if cfg.UnsafeNoFsync {
+		ec.TickMs, ec.ElectionMs = 10, 50
+	}
+	ec.UnsafeNoFsync = cfg.UnsafeNoFsync
+	ec.MaxTxnOps = maxTxnOps
+	ec.MaxRequestBytes = maxRequestBytes
+	ec.QuotaBackendBytes = quotaBytes
+	ec.AutoCompactionMode = embed.CompactorModePeriodic
+	ec.AutoCompactionRetention = "10m"
+	ec.BootstrapDefragThresholdMegabytes = 64
+	// Entries are kept in memory for followers that lag. There are none.
+	ec.SnapshotCount = 5000
+	ec.SnapshotCatchUpEntries = 100
+
+	e, err := embed.StartEtcd(ec)
+	if err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "the embedded etcd in %s does not start", dir)
+	}
+	select {
+	case <-e.Server.ReadyNotify():
+	case <-failed:
+		return nil, errs.New(errs.Unavailable, "the embedded etcd in %s has stopped while starting; the log says why", dir)
+	case <-ctx.Done():
+		e.Close()
+		return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "the embedded etcd in %s does not become ready", dir)
+	}
+	return &embedded{etcd: e, client: v3client.New(e.Server), lock: lock, failed: func() bool {
+		select {
+		case <-failed:
+			return true
+		default:
+			return false
+		}
+	}}, nil
+}
+
+// close stops the server. A server that has failed may never finish stopping, and
+// is left to the end of the process.
+func (e *embedded) close() error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.etcd.Close()
+	}()
+	limit := 30 * time.Second
+	if e.failed() {
+		limit = time.Second
+	}
+	select {
+	case <-done:
+		return e.lock.Unlock()
+	case <-time.After(limit):
+		return errs.New(errs.Unavailable, "the embedded etcd does not stop")
+	}
+}
+
+// lockDir takes the directory for this process.
+func lockDir(dir string) (*flock.Flock, error) {
+	path := filepath.Join(dir, lockFile)
+	lock := flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDWR))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be locked", dir)
+	}
+	if !ok {
+		who := ""
+		if b, err := os.ReadFile(path); err == nil {
+			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+				who = fmt.Sprintf(" (process %d)", pid)
+			}
+		}
+		return nil, errs.New(errs.Unavailable, "the data directory %s is owned by a running instance%s: stop that one first, or choose another directory", dir, who)
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		lock.Unlock()
+		return nil, errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be written to", dir)
+	}
+	return lock, nil
+}
+
+// checkDirFormat refuses a directory of another format, and marks a new one.
+func checkDirFormat(dir string) error {
+	path := filepath.Join(dir, formatFile)
+	want := fmt.Sprintf("entrance store %d\n", Format)
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil && bytes.Equal(b, []byte(want)):
+		return nil
+	case err == nil:
+		return errs.New(errs.Invalid, "the data directory %s says %q and this version reads %q: start the version that wrote it, or choose another directory", dir, strings.TrimSpace(firstLine(b)), strings.TrimSpace(want))
+	case !errors.Is(err, fs.ErrNotExist):
+		return errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be read", dir)
+	}
+	if _, err := os.Stat(filepath.Join(dir, etcdDir)); err == nil {
+		return errs.New(errs.Invalid, "the data directory %s holds an etcd that this program did not make (%s is missing): choose another directory", dir, formatFile)
+	}
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err == nil {
+		_, err = f.WriteString(want)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be written to", dir)
+	}
+	return nil
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := bytes.Cut(b[:min(len(b), 80)], []byte("\n"))
+	return string(line)
+}
