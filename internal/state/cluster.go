@@ -1,0 +1,56 @@
+package state
+
+import (
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/store"
+)
+
+// Cluster is what the webhooks need to know of a Kubernetes cluster. It is
+// written in the same transaction as the cluster's resource, from which it is
+// derived.
+type Cluster struct {
+	// Key names the cluster in webhook addresses, certificates, directories
+	// and etcd prefixes. It is random and never used again for another.
+	Key string `json:"key"`
+	// ID is the resource id in Azure Resource Manager.
+	ID string `json:"id"`
+	// Tenant is the one tenant whose users the cluster knows (aadProfile
+	// tenantID).
+	Tenant directory.TenantID `json:"tenantId"`
+	// Entra is whether the cluster asks Entrance at all.
+	Entra bool `json:"entra"`
+	// ServerApp is the application whose tokens the cluster accepts: the AKS
+	// server application, or a cluster's own with the legacy integration.
+	ServerApp directory.AppID `json:"serverApp"`
+	// AdminGroups may do everything (aadProfile adminGroupObjectIDs).
+	AdminGroups []directory.ObjectID `json:"adminGroups,omitempty"`
+	// AzureRBAC is whether Azure RBAC decides beside Kubernetes RBAC.
+	AzureRBAC bool `json:"azureRBAC,omitempty"`
+	// StrictSubresources checks subresources such as pods/portforward as
+	// actions of their own.
+	StrictSubresources bool `json:"strictSubresources,omitempty"`
+	// ProofOfPossession demands signed requests instead of bearer tokens.
+	ProofOfPossession bool `json:"proofOfPossession,omitempty"`
+	// Connected is true for a cluster that somebody else runs.
+	Connected bool `json:"connected,omitempty"`
+	// WorkloadIdentity is whether pods are changed on admission.
+	WorkloadIdentity bool `json:"workloadIdentity,omitempty"`
+	// Issuer is the issuer of the cluster's service account tokens.
+	Issuer string `json:"issuer,omitempty"`
+}
+
+// Clusters, by key: "id" (folded resource id); "tenant"; "issuer".
+var Clusters = store.NewTable("clusters", store.Options[Cluster]{
+	Key: func(c *Cluster) string { return c.Key },
+	Indexes: []store.Index[Cluster]{
+		{Name: "id", Values: func(c *Cluster) []string { return one(Fold(c.ID)) }},
+		{Name: "tenant", Values: func(c *Cluster) []string { return one(string(c.Tenant)) }},
+		{Name: "issuer", Values: func(c *Cluster) []string {
+			if c.Issuer == "" {
+				return nil
+			}
+			return one(c.Issuer)
+		}},
+	},
+	Claims: func(c *Cluster) []string { return one("cluster/" + Fold(c.ID)) },
+})

@@ -1,0 +1,196 @@
+package webhook
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
+)
+
+// Attributes are those of a SubjectAccessReview: one of the two is set.
+type Attributes struct {
+	Resource    *authorizationv1.ResourceAttributes
+	NonResource *authorizationv1.NonResourceAttributes
+}
+
+// Reasons that kubectl shows behind a refusal.
+const (
+	reasonSystemUser = "Azure does not have opinion for this user."
+	reasonNoOID      = "Azure does not have opinion for this user: it is not a Microsoft Entra user of the cluster's tenant. If you are impersonating someone, Azure RBAC does not apply to them."
+	reasonAdminGroup = "Access allowed by membership of the cluster's administrator group %s."
+	reasonDisabled   = "The account was disabled or deleted. Access ends at once; sign-in is not possible."
+	reasonRevoked    = "The account's access was revoked a moment ago. Sign in again."
+	reasonGroupLost  = "The user is no longer a member of group %s. Try again in a few seconds, when the API server has forgotten the old membership."
+)
+
+// settle is how long an API server may go on using a TokenReview that it has
+// asked before a revocation: its own ten seconds, and one for the way.
+const settle = 11 * time.Second
+
+// authorize answers the SubjectAccessReview that comes after Node and RBAC.
+func (s *Service) authorize(w http.ResponseWriter, q *question) {
+	s.access(w, q, "authorize", s.allows)
+}
+
+// deny answers the SubjectAccessReview that comes before every other
+// authorizer. It never allows.
+func (s *Service) deny(w http.ResponseWriter, q *question) {
+	s.access(w, q, "deny", s.denies)
+}
+
+func (s *Service) access(w http.ResponseWriter, q *question, kind string, decide func(*question, *authorizationv1.SubjectAccessReviewSpec, Attributes) (User, Decision)) {
+	var review authorizationv1.SubjectAccessReview
+	if err := json.Unmarshal(q.body, &review); err != nil {
+		http.Error(w, "The body is not a SubjectAccessReview: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if review.Kind != "SubjectAccessReview" || review.APIVersion != "authorization.k8s.io/v1" && review.APIVersion != "authorization.k8s.io/v1beta1" {
+		http.Error(w, "Only SubjectAccessReview of authorization.k8s.io/v1 and v1beta1 is answered here.", http.StatusBadRequest)
+		return
+	}
+	if review.APIVersion == "authorization.k8s.io/v1beta1" {
+		// The old version differs in one member's name: groups was group.
+		var old struct {
+			Spec struct {
+				Groups []string `json:"group"`
+			} `json:"spec"`
+		}
+		if err := json.Unmarshal(q.body, &old); err == nil && review.Spec.Groups == nil {
+			review.Spec.Groups = old.Spec.Groups
+		}
+	}
+	a := Attributes{Resource: review.Spec.ResourceAttributes, NonResource: review.Spec.NonResourceAttributes}
+	if (a.Resource == nil) == (a.NonResource == nil) {
+		http.Error(w, "A SubjectAccessReview has exactly one of resourceAttributes and nonResourceAttributes.", http.StatusBadRequest)
+		return
+	}
+	user, d := decide(q, &review.Spec, a)
+	if s.Observer != nil {
+		s.Observer.Reviewed(q.cluster, kind, user, a, d, q.view.Revision())
+	}
+	review.Spec = authorizationv1.SubjectAccessReviewSpec{}
+	review.Status = authorizationv1.SubjectAccessReviewStatus{
+		Allowed: d.Verdict == Allow,
+		Denied:  d.Verdict == Deny,
+		Reason:  d.Reason,
+	}
+	s.reply(w, q, kind, [...]string{"no opinion", "allow", "deny"}[d.Verdict], &review)
+}
+
+// allows decides for the webhook after Node and RBAC.
+func (s *Service) allows(q *question, spec *authorizationv1.SubjectAccessReviewSpec, a Attributes) (User, Decision) {
+	user, d, ok := subject(q, spec)
+	if !ok {
+		return user, d
+	}
+	for _, g := range q.cluster.AdminGroups {
+		if _, found := slices.BinarySearch(user.Groups, g); found {
+			return user, Decision{Allow, strings.Replace(reasonAdminGroup, "%s", string(g), 1)}
+		}
+	}
+	if q.cluster.AzureRBAC && s.Azure != nil {
+		return user, s.Azure.Authorize(q.view, q.cluster, user, a)
+	}
+	return user, Decision{}
+}
+
+// denies decides for the webhook before Node and RBAC.
+func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewSpec, _ Attributes) (User, Decision) {
+	oid, ok := oidOf(spec)
+	if !ok {
+		return User{Name: spec.User}, Decision{}
+	}
+	user := User{ID: oid, Name: spec.User}
+	if !hosted(q.view, q.cluster) {
+		return user, Decision{}
+	}
+	p, err := principal(q.view, q.cluster.Tenant, oid)
+	if err != nil {
+		return user, Decision{Deny, reasonDisabled}
+	}
+	if !slices.Contains(p.names, spec.User) {
+		// Somebody impersonates with an oid that is not theirs to name. It
+		// buys nothing, and it is not for this webhook to refuse.
+		return user, Decision{}
+	}
+	if !p.enabled {
+		return user, Decision{Deny, reasonDisabled}
+	}
+	if since := q.now.Sub(p.revoked); !p.revoked.IsZero() && since < settle {
+		return user, Decision{Deny, reasonRevoked}
+	}
+	user.Groups = state.Memberships(q.view, q.cluster.Tenant, oid, q.now)
+	for _, g := range spec.Groups {
+		id, ok := directory.ParseGUID(g)
+		if !ok {
+			continue // system:authenticated and its like
+		}
+		if _, found := slices.BinarySearch(user.Groups, directory.ObjectID(id)); !found {
+			return user, Decision{Deny, strings.Replace(reasonGroupLost, "%s", id, 1)}
+		}
+	}
+	return user, Decision{}
+}
+
+// subject returns the user of the cluster's tenant that a review is about, with
+// the groups of this moment. When there is no such user ok is false and the
+// decision says why there is no opinion.
+func subject(q *question, spec *authorizationv1.SubjectAccessReviewSpec) (u User, d Decision, ok bool) {
+	u.Name = spec.User
+	if len(spec.User) >= 7 && strings.EqualFold(spec.User[:7], "system:") {
+		return u, Decision{NoOpinion, reasonSystemUser}, false
+	}
+	oid, ok := oidOf(spec)
+	if !ok {
+		return u, Decision{NoOpinion, reasonNoOID}, false
+	}
+	u.ID = oid
+	if !hosted(q.view, q.cluster) {
+		// A connected tenant's groups are those of the review; there is no
+		// directory here to ask.
+		for _, g := range spec.Groups {
+			if id, ok := directory.ParseGUID(g); ok {
+				u.Groups = append(u.Groups, directory.ObjectID(id))
+			}
+		}
+		slices.Sort(u.Groups)
+		return u, Decision{}, true
+	}
+	p, err := principal(q.view, q.cluster.Tenant, oid)
+	if err != nil || !slices.Contains(p.names, spec.User) {
+		return u, Decision{NoOpinion, reasonNoOID}, false
+	}
+	if !p.enabled {
+		return u, Decision{Deny, reasonDisabled}, false
+	}
+	u.Groups = state.Memberships(q.view, q.cluster.Tenant, oid, q.now)
+	return u, Decision{}, true
+}
+
+// oidOf returns the one object id of a review's extra.
+func oidOf(spec *authorizationv1.SubjectAccessReviewSpec) (directory.ObjectID, bool) {
+	var values []string
+	for k, v := range spec.Extra {
+		if strings.EqualFold(k, "oid") {
+			values = append(values, v...)
+		}
+	}
+	if len(values) != 1 {
+		return "", false
+	}
+	id, ok := directory.ParseGUID(values[0])
+	return directory.ObjectID(id), ok
+}
+
+// hosted reports whether the cluster's tenant is one of ours.
+func hosted(view store.Reader, c *state.Cluster) bool {
+	_, err := state.Tenants.Get(view, string(c.Tenant))
+	return err == nil
+}

@@ -1,0 +1,116 @@
+package webhook
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
+	"github.com/entrance-id/entrance/internal/token"
+)
+
+// authenticate answers a TokenReview. A token that is refused is an answer, not
+// an error: HTTP 200 with authenticated=false. The API server takes anything
+// else for an outage and asks again.
+func (s *Service) authenticate(w http.ResponseWriter, q *question) {
+	var review authenticationv1.TokenReview
+	if err := json.Unmarshal(q.body, &review); err != nil {
+		http.Error(w, "The body is not a TokenReview: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if review.Kind != "TokenReview" || review.APIVersion != "authentication.k8s.io/v1" {
+		http.Error(w, "Only TokenReview of authentication.k8s.io/v1 is answered here.", http.StatusBadRequest)
+		return
+	}
+	raw := review.Spec.Token
+	review.Spec = authenticationv1.TokenReviewSpec{} // never echo a token
+	verdict := "authenticated"
+	user, err := s.identify(q, raw)
+	if err != nil {
+		verdict = "refused"
+		review.Status.Error = err.Error()
+		s.Logger.Info("token refused", "cluster", q.cluster.Key, "class", token.ClassOf(err), "reason", err)
+	} else {
+		review.Status.Authenticated = true
+		review.Status.User = *user
+	}
+	s.reply(w, q, "authenticate", verdict, &review)
+}
+
+// identify returns who a token's bearer is, as the directory knows them now.
+func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo, error) {
+	verifier := token.Verifier{Keys: s.Keys, Audiences: audiences(q.cluster)}
+	claims, err := verifier.Verify(raw, q.now)
+	if err != nil {
+		return nil, err
+	}
+	// The verifier has bound issuer, keys and tid to one another; the cluster
+	// belongs to exactly one tenant.
+	if claims.Tenant != q.cluster.Tenant {
+		return nil, errs.New(errs.Unauthenticated, "the token is of tenant %s; the cluster belongs to tenant %s", claims.Tenant, q.cluster.Tenant)
+	}
+	if claims.Object == "" {
+		return nil, errs.New(errs.Unauthenticated, "the token names no object")
+	}
+	p, err := principal(q.view, claims.Tenant, claims.Object)
+	if err != nil {
+		return nil, errs.New(errs.Unauthenticated, "the account %s does not exist in tenant %s", claims.Object, claims.Tenant)
+	}
+	if p.app != claims.AppOnly() {
+		return nil, errs.New(errs.Unauthenticated, "the token and the account %s are of different kinds", claims.Object)
+	}
+	if !p.enabled {
+		return nil, errs.New(errs.Unauthenticated, "the account %s is disabled", claims.Object)
+	}
+	if !p.revoked.IsZero() && claims.Issued().Before(p.revoked) {
+		return nil, errs.New(errs.Unauthenticated, "access was revoked at %s; sign in again", p.revoked.UTC().Format(time.RFC3339))
+	}
+	user := &authenticationv1.UserInfo{
+		Username: p.names[0],
+		Extra:    map[string]authenticationv1.ExtraValue{"oid": {string(claims.Object)}},
+	}
+	for _, g := range state.Memberships(q.view, claims.Tenant, claims.Object, q.now) {
+		user.Groups = append(user.Groups, string(g))
+	}
+	return user, nil
+}
+
+// audiences returns the names under which tokens for a cluster may have been
+// asked for: the server application's id, alone or behind the prefix that old
+// clients put before it.
+func audiences(c *state.Cluster) []string {
+	return []string{string(c.ServerApp), "spn:" + string(c.ServerApp)}
+}
+
+// account is what the directory says of a principal now.
+type account struct {
+	names   []string // the user name, first, and others that mean the same
+	app     bool     // a service principal
+	enabled bool
+	revoked time.Time // tokens issued before it are refused
+}
+
+// principal returns the account with the given id. Members are known by their
+// user principal name; guests, service principals and managed identities by
+// their object id, as AKS names them.
+func principal(view store.Reader, tenant directory.TenantID, id directory.ObjectID) (*account, error) {
+	key := state.Key(tenant, id)
+	u, err := state.Users.Get(view, key)
+	if err == nil {
+		a := &account{names: []string{u.UserPrincipalName}, enabled: u.Enabled, revoked: u.AccessRevoked}
+		if u.Guest {
+			a.names = []string{string(id)}
+		}
+		return a, nil
+	}
+	p, err := state.ServicePrincipals.Get(view, key)
+	if err != nil {
+		return nil, err
+	}
+	return &account{names: []string{string(id)}, app: true, enabled: p.Enabled, revoked: p.AccessRevoked}, nil
+}
