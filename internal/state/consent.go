@@ -1,0 +1,90 @@
+package state
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/store"
+)
+
+// Consented returns the delegated permissions that client has on resource when
+// it acts for user: those granted for everybody and those granted for the user.
+func Consented(r store.Reader, tenant directory.TenantID, client, resource, user directory.ObjectID) []string {
+	var scopes []string
+	for g := range Grants.Where(r, "client", Key(tenant, client)) {
+		if g.Resource == resource && (g.User == "" || g.User == user) {
+			for _, s := range strings.Fields(g.Scope) {
+				if !slices.Contains(scopes, s) {
+					scopes = append(scopes, s)
+				}
+			}
+		}
+	}
+	return scopes
+}
+
+// Consent adds delegated permissions of client on resource: for user, or for
+// everybody if user is empty.
+func Consent(tx *store.Tx, tenant directory.TenantID, client, resource, user directory.ObjectID, scopes []string) error {
+	for g := range Grants.Where(tx, "client", Key(tenant, client)) {
+		if g.Resource != resource || g.User != user {
+			continue
+		}
+		return Grants.Modify(tx, join(string(tenant), g.ID), func(g *directory.PermissionGrant) error {
+			have := strings.Fields(g.Scope)
+			for _, s := range scopes {
+				if !slices.Contains(have, s) {
+					have = append(have, s)
+				}
+			}
+			g.Scope = strings.Join(have, " ")
+			return nil
+		})
+	}
+	return Grants.Create(tx, &directory.PermissionGrant{
+		Tenant: tenant, ID: directory.NewGUID(), Client: client, Resource: resource, User: user, Scope: strings.Join(scopes, " "),
+	})
+}
+
+// AssignAppRole gives principal an app role of resource, if it does not have it
+// already.
+func AssignAppRole(tx *store.Tx, a *directory.AppRoleAssignment) error {
+	for have := range AppRoleAssignments.Where(tx, "principal", Key(a.Tenant, a.Principal)) {
+		if have.Resource == a.Resource && have.AppRole == a.AppRole {
+			return nil
+		}
+	}
+	err := AppRoleAssignments.Create(tx, a)
+	if errs.Is(err, errs.Exists) {
+		return nil
+	}
+	return err
+}
+
+// AppRoles returns the values of the app roles of resource that a principal has
+// at now, directly or through a group, and whether it is assigned to resource
+// at all (the default role counts). Nested groups do not count, as in Entra.
+func AppRoles(r store.Reader, tenant directory.TenantID, principal directory.ObjectID, resource *directory.ServicePrincipal, now time.Time) (values []string, assigned bool) {
+	add := func(id directory.ObjectID) {
+		for a := range AppRoleAssignments.Where(r, "principal", Key(tenant, id)) {
+			if a.Resource != resource.ID {
+				continue
+			}
+			assigned = true
+			for _, role := range resource.AppRoles {
+				if role.ID == a.AppRole && role.Enabled && !slices.Contains(values, role.Value) {
+					values = append(values, role.Value)
+				}
+			}
+		}
+	}
+	add(principal)
+	for _, l := range LinkedTo(r, directory.Member, tenant, principal, now) {
+		add(l.From)
+	}
+	slices.Sort(values)
+	return values, assigned
+}
