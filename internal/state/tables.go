@@ -235,7 +235,8 @@ func Tables() []store.AnyTable {
 	return []store.AnyTable{
 		Tenants, Users, Groups, Links, Applications, ServicePrincipals, Devices,
 		Grants, AppRoleAssignments, RoleAssignments, Deleted,
-		Subscriptions, ManagementGroups, Resources, Clusters, SigningKeys, Authorities, TenantSecrets,
+		Subscriptions, ManagementGroups, Resources, Clusters,
+		AccessAssignments, AccessRoles, AccessDenies, SigningKeys, Authorities, TenantSecrets,
 	}
 }
 
