@@ -1,0 +1,347 @@
+package kubeconfig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Exec is the exec stanza that a user shall have.
+type Exec struct {
+	Args        []string
+	InstallHint string   // used where the old stanza has none
+	SetEnv      []EnvVar // set or replaced
+	DropEnv     []string // removed
+}
+
+// EnvVar is one variable of an exec stanza.
+type EnvVar struct{ Name, Value string }
+
+// The fixed parts of the stanza.
+const (
+	execCommand    = "kubelogin"
+	execAPIVersion = "client.authentication.k8s.io/v1beta1"
+)
+
+// edit is one replacement of lines.
+type edit struct {
+	from, to int // lines, from 0; to is exclusive
+	text     []string
+}
+
+// Replace gives the named users their exec stanza and removes their
+// auth-provider. It returns the new content of the file; everything else in it
+// is kept as it is, to the byte.
+func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
+	if len(stanzas) == 0 || f.root == nil {
+		return f.Data, nil
+	}
+	lines := bytes.SplitAfter(f.Data, []byte("\n"))
+	crlf := bytes.Contains(f.Data, []byte("\r\n"))
+	var edits []edit
+	whole := false
+	for _, it := range f.items("users") {
+		ex, ok := stanzas[text(it, "name")]
+		if !ok {
+			continue
+		}
+		delete(stanzas, text(it, "name")) // the first of several wins
+		_, body := get(it, "user")
+		if body = target(body); body == nil || body.Kind != yaml.MappingNode {
+			return nil, fmt.Errorf("%s: user %q is not a mapping", f.Path, text(it, "name"))
+		}
+		es, ok := f.stanzaEdits(it, body, ex, lines)
+		whole = whole || !ok
+		edits = append(edits, es...)
+	}
+	if whole {
+		return f.dumpAll(crlf)
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
+	out := splice(lines, edits, crlf)
+	if err := f.verify(out); err != nil {
+		// Never trust text surgery over the parser: fall back to a dump of
+		// the tree, which loses blank lines and nothing else.
+		return f.dumpAll(crlf)
+	}
+	return out, nil
+}
+
+// stanzaEdits changes the tree and says which lines change with it. ok is
+// false if the stanza is not laid out in lines of its own.
+func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out []edit, ok bool) {
+	block := body.Style&yaml.FlowStyle == 0 && body.Anchor == "" && item.Style&yaml.FlowStyle == 0
+	_, user := get(item, "user")
+	block = block && user.Kind != yaml.AliasNode
+	execKey, exec := get(body, "exec")
+	provKey, _ := get(body, "auth-provider")
+	if exec == nil || target(exec).Kind != yaml.MappingNode {
+		exec = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	} else if exec.Kind == yaml.AliasNode {
+		block = false
+		exec = target(exec)
+	}
+	ownStyle := exec.Style&yaml.FlowStyle == 0 && !hasAnchor(exec)
+	block = block && ownStyle
+	fillExec(exec, ex)
+
+	// Where the new text goes: over the old stanza, or over auth-provider.
+	at := execKey
+	if at == nil {
+		at = provKey
+	}
+	if block && at != nil {
+		from, to := span(lines, at)
+		text, err := render(exec, at, lines[from])
+		if err != nil {
+			block = false
+		} else {
+			out = append(out, edit{from, to, text})
+			if provKey != nil && provKey != at {
+				from, to := span(lines, provKey)
+				// A sequence dash on the same line must stay.
+				block = onlyIndent(lines[from], provKey.Column-1)
+				out = append(out, edit{from, to, nil})
+			}
+		}
+	}
+
+	// The tree must say the same, for the check and for a dump.
+	removeKey(body, "auth-provider")
+	if execKey == nil {
+		body.Content = append(body.Content, scalar("exec"), exec)
+	}
+	return out, block && at != nil
+}
+
+// hasAnchor reports whether something in n may be referred to from elsewhere,
+// or refers elsewhere.
+func hasAnchor(n *yaml.Node) bool {
+	if n.Anchor != "" || n.Kind == yaml.AliasNode {
+		return true
+	}
+	return slices.ContainsFunc(n.Content, hasAnchor)
+}
+
+func removeKey(m *yaml.Node, name string) {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value == name {
+			m.Content = slices.Delete(m.Content, i, i+2)
+			return
+		}
+	}
+}
+
+func scalar(s string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+}
+
+// fillExec sets what the plugin needs in an exec mapping and leaves the rest,
+// comments included, where it is.
+func fillExec(exec *yaml.Node, ex Exec) {
+	set := func(name string, v *yaml.Node) {
+		for i := 0; i+1 < len(exec.Content); i += 2 {
+			if exec.Content[i].Value == name {
+				old := exec.Content[i+1]
+				v.LineComment, v.HeadComment, v.FootComment = old.LineComment, old.HeadComment, old.FootComment
+				exec.Content[i+1] = v
+				return
+			}
+		}
+		exec.Content = append(exec.Content, scalar(name), v)
+	}
+	oldEnv := []*yaml.Node{}
+	if _, e := get(exec, "env"); target(e) != nil && target(e).Kind == yaml.SequenceNode {
+		oldEnv = target(e).Content
+	}
+	hint := text(exec, "installHint")
+	set("apiVersion", scalar(execAPIVersion))
+	args := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+	comments := map[string]*yaml.Node{}
+	if _, a := get(exec, "args"); target(a) != nil {
+		for _, n := range target(a).Content {
+			if n.LineComment != "" || n.HeadComment != "" || n.FootComment != "" {
+				comments[n.Value] = n
+			}
+		}
+	}
+	for _, a := range ex.Args {
+		n := scalar(a)
+		if c := comments[a]; c != nil {
+			n.LineComment, n.HeadComment, n.FootComment = c.LineComment, c.HeadComment, c.FootComment
+			delete(comments, a)
+		}
+		args.Content = append(args.Content, n)
+	}
+	set("args", args)
+	set("command", scalar(execCommand))
+	env := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+	for _, n := range oldEnv {
+		name := text(n, "name")
+		if slices.Contains(ex.DropEnv, name) || slices.ContainsFunc(ex.SetEnv, func(v EnvVar) bool { return v.Name == name }) {
+			continue
+		}
+		env.Content = append(env.Content, n)
+	}
+	for _, v := range ex.SetEnv {
+		env.Content = append(env.Content, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map",
+			Content: []*yaml.Node{scalar("name"), scalar(v.Name), scalar("value"), scalar(v.Value)}})
+	}
+	if len(env.Content) == 0 {
+		env = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
+	}
+	set("env", env)
+	if hint == "" && ex.InstallHint != "" {
+		n := scalar(ex.InstallHint)
+		n.Style = yaml.LiteralStyle
+		set("installHint", n)
+	}
+	if _, p := get(exec, "provideClusterInfo"); p == nil {
+		set("provideClusterInfo", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "false"})
+	}
+}
+
+// span returns the lines of a mapping's entry: from its key to the last line
+// that is indented deeper. Comments and blank lines after it are not part.
+func span(lines [][]byte, key *yaml.Node) (from, to int) {
+	from = key.Line - 1
+	to = from + 1
+	for i := from + 1; i < len(lines); i++ {
+		line := bytes.TrimRight(lines[i], "\r\n")
+		body := bytes.TrimLeft(line, " ")
+		if len(body) == 0 {
+			continue // blank: part of the entry only if more of it follows
+		}
+		if len(line)-len(body) < key.Column {
+			break
+		}
+		to = i + 1
+	}
+	return from, to
+}
+
+// onlyIndent reports whether nothing but spaces stands before column n.
+func onlyIndent(line []byte, n int) bool {
+	return len(line) >= n && len(bytes.Trim(line[:n], " ")) == 0
+}
+
+// render writes `exec:` and its mapping as lines in the place of at.
+func render(exec, at *yaml.Node, first []byte) ([]string, error) {
+	key := scalar("exec")
+	if at.Value == "exec" {
+		key.LineComment = at.LineComment
+	}
+	text, err := dump(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, exec}})
+	if err != nil {
+		return nil, err
+	}
+	n := at.Column - 1
+	if len(first) < n {
+		return nil, errors.New("unexpected layout")
+	}
+	prefix := string(first[:n]) // spaces, or a dash for an entry that comes first in a list
+	var out []string
+	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		switch {
+		case i == 0:
+			out = append(out, prefix+line)
+		case line == "":
+			out = append(out, "")
+		default:
+			out = append(out, strings.Repeat(" ", n)+line)
+		}
+	}
+	return out, nil
+}
+
+// dump writes a node the way kubectl does: two spaces, sequences not indented,
+// no folding of long lines.
+func dump(n *yaml.Node) (string, error) {
+	b, err := yaml.Dump(n, yaml.WithIndent(2), yaml.WithCompactSeqIndent(), yaml.WithLineWidth(-1))
+	return string(b), err
+}
+
+func splice(lines [][]byte, edits []edit, crlf bool) []byte {
+	end := "\n"
+	if crlf {
+		end = "\r\n"
+	}
+	var out bytes.Buffer
+	next := 0
+	for _, e := range edits {
+		for _, l := range lines[next:e.from] {
+			out.Write(l)
+		}
+		for _, t := range e.text {
+			out.WriteString(t)
+			out.WriteString(end)
+		}
+		next = e.to
+	}
+	for _, l := range lines[next:] {
+		out.Write(l)
+	}
+	return out.Bytes()
+}
+
+// verify parses new content and compares it with the changed tree.
+func (f *File) verify(data []byte) error {
+	g, err := Parse(f.Path, data)
+	if err != nil {
+		return err
+	}
+	if !same(f.root, g.root) {
+		return errors.New("the changed text does not say what it should")
+	}
+	return nil
+}
+
+// same compares what two trees mean, whatever they look like.
+func same(a, b *yaml.Node) bool {
+	a, b = target(a), target(b)
+	if a == nil || b == nil {
+		return a == b
+	}
+	if a.Kind != b.Kind || len(a.Content) != len(b.Content) {
+		return false
+	}
+	if a.Kind == yaml.ScalarNode && (a.Value != b.Value || a.ShortTag() != b.ShortTag()) && !(a.ShortTag() == "!!null" && b.ShortTag() == "!!null") {
+		return false
+	}
+	if a.Kind == yaml.MappingNode {
+		// An entry may have moved: auth-provider becomes exec in its place.
+		for i := 0; i+1 < len(a.Content); i += 2 {
+			j := i
+			if b.Content[j].Value != a.Content[i].Value {
+				if j = slices.IndexFunc(b.Content, func(n *yaml.Node) bool { return n.Value == a.Content[i].Value }); j < 0 || j%2 != 0 {
+					return false
+				}
+			}
+			if !same(a.Content[i+1], b.Content[j+1]) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range a.Content {
+		if !same(a.Content[i], b.Content[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *File) dumpAll(crlf bool) ([]byte, error) {
+	text, err := dump(f.root)
+	if err != nil {
+		return nil, err
+	}
+	if crlf {
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	return []byte(text), nil
+}
