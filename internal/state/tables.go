@@ -236,7 +236,7 @@ func Tables() []store.AnyTable {
 		Tenants, Users, Groups, Links, Applications, ServicePrincipals, Devices,
 		Grants, AppRoleAssignments, RoleAssignments, Deleted,
 		Subscriptions, ManagementGroups, Resources, Clusters,
-		AccessAssignments, AccessRoles, AccessDenies, SigningKeys, Authorities, TenantSecrets,
+		AccessAssignments, AccessRoles, AccessDenies, SigningKeys, Authorities,
 	}
 }
 

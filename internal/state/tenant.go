@@ -21,9 +21,6 @@ func CreateTenant(tx *store.Tx, t *directory.Tenant) error {
 	if err := Tenants.Create(tx, t); err != nil {
 		return err
 	}
-	if err := TenantSecrets.Create(tx, newTenantSecret(t.ID)); err != nil {
-		return err
-	}
 	for _, app := range directory.FirstPartyApplications() {
 		if err := ServicePrincipals.Create(tx, NewServicePrincipal(t.ID, app, t.Created)); err != nil {
 			return err
