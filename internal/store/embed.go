@@ -13,13 +13,19 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"google.golang.org/grpc"
 
 	"github.com/entrance-id/entrance/internal/errs"
 )
@@ -31,7 +37,8 @@ type embedded struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	lock   *flock.Flock
-	failed func() bool
+	quiet  *atomic.Bool
+	failed <-chan struct{} // closed when etcd has stopped by itself
 }
 
 // Files of a data directory.
@@ -43,7 +50,7 @@ const (
 
 const (
 	maxTxnOps       = 20_000
-	maxRequestBytes = 16 << 20
+	maxRequestBytes = 10 << 20
 	quotaBytes      = 8 << 30
 )
 
@@ -79,10 +86,12 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(
 	setSegmentSize()
 	var once sync.Once
 	failed := make(chan struct{})
-	zl := zapLogger(log, func(err error) {
+	zl, quiet := zapLogger(log, func(err error) {
 		fail(err)
 		once.Do(func() { close(failed) })
 	})
+	// Starting and stopping, etcd warns of what is meant to be as it is.
+	quiet.Store(true)
 
 	ec := embed.NewConfig()
 	ec.Name = "entrance"
@@ -124,27 +133,78 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(
 		e.Close()
 		return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "the embedded etcd in %s does not become ready", dir)
 	}
-	return &embedded{etcd: e, client: v3client.New(e.Server), lock: lock, failed: func() bool {
-		select {
-		case <-failed:
-			return true
-		default:
-			return false
-		}
-	}}, nil
+	quiet.Store(false)
+	client := v3client.New(e.Server)
+	client.KV = clientv3.NewKVFromKVClient(&directKV{
+		inner:  adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(e.Server)),
+		failed: failed,
+	}, client)
+	return &embedded{etcd: e, client: client, lock: lock, quiet: quiet, failed: failed}, nil
+}
+
+// directKV lets a call to the server in this process end when its context does,
+// or when the server has failed. Over a network that goes without saying; a
+// plain function call may wait for a lock that a failed server never releases.
+type directKV struct {
+	inner  pb.KVClient
+	failed <-chan struct{}
+}
+
+func direct[Req, Resp any](kv *directKV, ctx context.Context, req Req, call func(context.Context, Req, ...grpc.CallOption) (Resp, error)) (Resp, error) {
+	type result struct {
+		resp Resp
+		err  error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		resp, err := call(ctx, req)
+		ch <- result{resp, err}
+	}()
+	var none Resp
+	select {
+	case r := <-ch:
+		return r.resp, r.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case <-kv.failed:
+		return none, rpctypes.ErrStopped
+	}
+}
+
+func (kv *directKV) Range(ctx context.Context, in *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
+	return direct(kv, ctx, in, kv.inner.Range)
+}
+
+func (kv *directKV) Put(ctx context.Context, in *pb.PutRequest, _ ...grpc.CallOption) (*pb.PutResponse, error) {
+	return direct(kv, ctx, in, kv.inner.Put)
+}
+
+func (kv *directKV) DeleteRange(ctx context.Context, in *pb.DeleteRangeRequest, _ ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
+	return direct(kv, ctx, in, kv.inner.DeleteRange)
+}
+
+func (kv *directKV) Txn(ctx context.Context, in *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
+	return direct(kv, ctx, in, kv.inner.Txn)
+}
+
+func (kv *directKV) Compact(ctx context.Context, in *pb.CompactionRequest, _ ...grpc.CallOption) (*pb.CompactionResponse, error) {
+	return direct(kv, ctx, in, kv.inner.Compact)
 }
 
 // close stops the server. A server that has failed may never finish stopping, and
 // is left to the end of the process.
 func (e *embedded) close() error {
+	e.quiet.Store(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		e.etcd.Close()
 	}()
 	limit := 30 * time.Second
-	if e.failed() {
+	select {
+	case <-e.failed:
 		limit = time.Second
+	default:
 	}
 	select {
 	case <-done:

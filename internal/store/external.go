@@ -14,6 +14,7 @@ import (
 
 // dial makes a client of an existing cluster. It does not wait for it.
 func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
+	zl, _ := zapLogger(log, func(error) {})
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		TLS:                  cfg.TLS,
@@ -21,7 +22,7 @@ func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
 		MaxCallSendMsgSize:   maxRequestBytes,
-		Logger:               zapLogger(log, func(error) {}),
+		Logger:               zl,
 	})
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, err, "etcd endpoints %s", strings.Join(cfg.Endpoints, ", "))

@@ -253,7 +253,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.cancel()
-	s.wg.Wait()
+	if f := s.fault.Load(); f == nil || !f.fatal {
+		s.wg.Wait() // what waits for a failed etcd may wait for ever
+	}
 	if s.client != nil && !s.sibling {
 		s.client.Close()
 	}
@@ -314,11 +316,25 @@ func (s *Store) fail(err error) {
 	s.fault.Store(&fault{err: err, fatal: true})
 }
 
+// alive returns an error if a call to etcd could only wait in vain.
+func (s *Store) alive() error {
+	if f := s.fault.Load(); f != nil && f.fatal {
+		return errs.Wrap(errs.Unavailable, f.err, "The store has failed and must be started again.")
+	}
+	if s.ctx.Err() != nil {
+		return errs.New(errs.Unavailable, "The store is closed.")
+	}
+	return nil
+}
+
 // Fresh returns when the view shows everything that was committed, by anyone,
 // before the call.
 func (s *Store) Fresh(ctx context.Context) error {
 	ctx, cancel := bounded(ctx, callTimeout)
 	defer cancel()
+	if err := s.alive(); err != nil {
+		return err
+	}
 	asked := time.Now()
 	resp, err := s.client.Get(ctx, s.prefix+"format", clientv3.WithCountOnly())
 	if err != nil {
@@ -420,6 +436,9 @@ func (s *Store) fetch(ctx context.Context, t *table, key string) (*entry, error)
 	defer cancel()
 	if s.tables[t.name] != t {
 		panic(fmt.Sprintf("store: table %s was not given to Open", t.name))
+	}
+	if err := s.alive(); err != nil {
+		return nil, err
 	}
 	resp, err := s.client.Get(ctx, s.recordKey(t, key))
 	if err != nil {

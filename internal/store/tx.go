@@ -91,6 +91,9 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	mine := map[string]struct{}{}
 	rescanned := false
 	for n := range attempts {
+		if err := s.alive(); err != nil {
+			return err
+		}
 		if n == slowFrom {
 			select {
 			case s.slow <- struct{}{}:
@@ -595,6 +598,9 @@ func (s *Store) take(ctx context.Context, t *table, key string) (any, error) {
 	defer cancel()
 	if s.tables[t.name] != t {
 		panic(fmt.Sprintf("store: table %s was not given to Open", t.name))
+	}
+	if err := s.alive(); err != nil {
+		return nil, err
 	}
 	resp, err := s.client.Delete(ctx, s.recordKey(t, key), clientv3.WithPrevKV())
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -15,9 +16,11 @@ import (
 // is debug to us: it tells of every step of its start. etcd ends the process on
 // a fatal message, as when the disk refuses the write-ahead log; here only the
 // goroutine ends, and fail is called, so that the health endpoints can still
-// say why.
-func zapLogger(log *slog.Logger, fail func(error)) *zap.Logger {
-	return zap.New(&zapCore{log: log.With("component", "etcd")}, zap.WithFatalHook(fatalHook(fail)))
+// say why. While quiet is set, warnings are debug too.
+func zapLogger(log *slog.Logger, fail func(error)) (_ *zap.Logger, quiet *atomic.Bool) {
+	quiet = new(atomic.Bool)
+	core := &zapCore{log: log.With("component", "etcd"), quiet: quiet}
+	return zap.New(core, zap.WithFatalHook(fatalHook(fail))), quiet
 }
 
 type fatalHook func(error)
@@ -35,12 +38,13 @@ func (f fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 
 // zapCore is a zapcore.Core over slog.
 type zapCore struct {
-	log *slog.Logger
+	log   *slog.Logger
+	quiet *atomic.Bool
 }
 
-func slogLevel(l zapcore.Level) slog.Level {
+func (c *zapCore) level(l zapcore.Level) slog.Level {
 	switch {
-	case l < zapcore.WarnLevel:
+	case l < zapcore.WarnLevel || l == zapcore.WarnLevel && c.quiet.Load():
 		return slog.LevelDebug
 	case l == zapcore.WarnLevel:
 		return slog.LevelWarn
@@ -48,14 +52,21 @@ func slogLevel(l zapcore.Level) slog.Level {
 	return slog.LevelError
 }
 
+// harmless are messages of a server that has just been made: it looks for its
+// schema version before its first snapshot, and again a few seconds later.
+var harmless = map[string]bool{
+	"Failed to detect schema version":  true,
+	"failed to update storage version": true,
+}
+
 // Enabled implements zapcore.LevelEnabler.
 func (c *zapCore) Enabled(l zapcore.Level) bool {
-	return c.log.Enabled(context.Background(), slogLevel(l)) && l > zapcore.DebugLevel
+	return c.log.Enabled(context.Background(), c.level(l)) && l > zapcore.DebugLevel
 }
 
 // With implements zapcore.Core.
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
-	return &zapCore{log: c.log.With(slogArgs(fields)...)}
+	return &zapCore{log: c.log.With(slogArgs(fields)...), quiet: c.quiet}
 }
 
 // Check implements zapcore.Core.
@@ -68,7 +79,11 @@ func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write implements zapcore.Core.
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), slogLevel(e.Level), e.Message, slogArgs(fields)...)
+	level := c.level(e.Level)
+	if harmless[e.Message] {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, e.Message, slogArgs(fields)...)
 	return nil
 }
 
