@@ -172,7 +172,8 @@ var DefaultPolicy = Policy{Life: 42 * 24 * time.Hour, Ahead: 3 * 24 * time.Hour,
 // Set is the keys of one tenant and what follows from their times. It does not
 // change; a changed set is a new one.
 type Set struct {
-	keys  []*Key // that become active at some time, by activation
+	keys  []*Key  // that become active at some time, by activation
+	dead  []KeyID // that never do
 	grace time.Duration
 }
 
@@ -187,6 +188,8 @@ func NewSet(p Policy, keys ...*Key) (*Set, error) {
 		// A key that was revoked before its turn never has a turn.
 		if k.Times.Revoked.IsZero() || k.Times.Revoked.After(k.Times.Activates) {
 			s.keys = append(s.keys, k)
+		} else {
+			s.dead = append(s.dead, k.ID)
 		}
 	}
 	// Two replicas may have made keys for the same time: the id decides, the
@@ -257,13 +260,15 @@ func (s *Set) Lookup(id KeyID) (PublicKey, bool) {
 // Outlived returns the ids of keys that neither sign nor verify at now or
 // later. Their records may be deleted.
 func (s *Set) Outlived(now time.Time) []KeyID {
-	var list []KeyID
-	for i, k := range s.keys {
-		// The last key keeps its place even if revoked, so that the one before
-		// it stays retired.
-		if _, until := s.validity(i); i+1 < len(s.keys) && !until.IsZero() && !now.Before(until) {
-			list = append(list, k.ID)
+	list := slices.Clone(s.dead)
+	// From the front only, and never the last: a key that stays needs its
+	// successor, whose activation is what retires it.
+	for i := 0; i < len(s.keys)-1; i++ {
+		_, until := s.validity(i)
+		if until.IsZero() || now.Before(until) {
+			break
 		}
+		list = append(list, s.keys[i].ID)
 	}
 	return list
 }
