@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
@@ -35,7 +36,7 @@ func fromEtcd(err error, doing string) error {
 		return errs.Wrap(errs.Unavailable, err, "The store is full: it takes no writes until etcd has been given more space.")
 	case errors.Is(err, rpctypes.ErrTooManyOps):
 		return errs.Wrap(errs.Invalid, err, "The change touches too many records for one transaction (for an external etcd, raise --max-txn-ops).")
-	case errors.Is(err, rpctypes.ErrRequestTooLarge):
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), strings.Contains(err.Error(), "message larger than max"):
 		return errs.Wrap(errs.Invalid, err, "The change is too large to be stored.")
 	case errors.Is(err, rpctypes.ErrTooManyRequests):
 		return errs.Wrap(errs.Throttled, err, "The store is busy.")

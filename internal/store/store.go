@@ -350,6 +350,9 @@ func (s *Store) Fresh(ctx context.Context) error {
 // Backup writes a snapshot of the whole etcd to w, which `etcdutl snapshot
 // restore` understands. Sealed values stay sealed: the key is kept apart.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
+	if s.server != nil {
+		return s.server.backup(w)
+	}
 	r, err := s.client.Snapshot(ctx)
 	if err != nil {
 		return fromEtcd(err, "backup")

@@ -134,6 +134,9 @@ func (c *table) index(name string) *indexCore {
 // keys that there are, and stay well below.
 const maxKey = 2048
 
+// maxRecord bounds one record, so that it fits an etcd with default limits.
+const maxRecord = 1 << 20
+
 func checkKey(what, table, key string) error {
 	switch {
 	case key == "":
@@ -155,6 +158,9 @@ func (c *table) encode(v any) (key string, raw []byte, err error) {
 	raw, err = json.Marshal(v)
 	if err != nil {
 		return "", nil, errs.Wrap(errs.Internal, err, "encoding %s/%s", c.name, key)
+	}
+	if len(raw) > maxRecord {
+		return "", nil, errs.New(errs.Invalid, "%s: %q is larger than %d KiB", c.name, key, maxRecord>>10)
 	}
 	return key, raw, nil
 }

@@ -472,8 +472,15 @@ func abort(t *testing.T, h Harness) {
 		"too long":    func(tx *store.Tx) error { return tab.Create(tx, &person{ID: strings.Repeat("k", 5000)}) },
 		"bad claim":   func(tx *store.Tx) error { return tab.Create(tx, &person{ID: "9", Name: "a\x00b"}) },
 		"key changed": func(tx *store.Tx) error { return tab.Modify(tx, "1", func(p *person) error { p.ID = "2"; return nil }) },
-		"huge": func(tx *store.Tx) error {
-			return tab.Create(tx, &person{ID: "9", Name: "h", Groups: []string{strings.Repeat("x", 12<<20)}})
+		"huge record": func(tx *store.Tx) error {
+			return tab.Create(tx, &person{ID: "9", Name: "h", Groups: []string{strings.Repeat("x", 2<<20)}})
+		},
+		"huge change": func(tx *store.Tx) error {
+			var err error
+			for i := range 16 {
+				err = errors.Join(err, tab.Create(tx, &person{ID: fmt.Sprint(i, "h"), Groups: []string{strings.Repeat("x", 1<<20-100)}}))
+			}
+			return err
 		},
 	} {
 		if err := s.Update(ctx, fn); !errs.Is(err, errs.Invalid) {
