@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -201,12 +202,13 @@ func (c *Cluster) apply(ctx context.Context, spec Spec) error {
 
 func (c *Cluster) converge(ctx context.Context, spec Spec) error {
 	begin := time.Now()
-	etcd, err := c.m.sharedEtcd(ctx)
-	if err != nil {
-		return err
-	}
-	v, err := c.prepare(spec)
-	if err != nil {
+	var etcd *sharedEtcd
+	var etcdErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { etcd, etcdErr = c.m.sharedEtcd(ctx) })
+	v, err := c.prepare(spec) // which may make an RSA key meanwhile
+	wg.Wait()
+	if err := cmp.Or(etcdErr, err); err != nil {
 		return err
 	}
 	p, err := makePlan(&v.spec, &v.state, v.certs, c.layout, etcd.access)
@@ -325,8 +327,14 @@ func (c *Cluster) stopChildren(names map[string]bool) {
 		wg.Go(func() { child.Stop(clientGrace) })
 	}
 	wg.Wait()
+	grace := apiserverGrace
+	c.mu.Lock()
+	if len(c.children) > 1 {
+		grace = restartGrace
+	}
+	c.mu.Unlock()
 	for _, child := range take(true) {
-		child.Stop(apiserverGrace)
+		child.Stop(grace)
 	}
 }
 

@@ -238,6 +238,11 @@ func makePlan(spec *Spec, st *state, c certs, l layout, etcd etcdAccess) (*plan,
 			"--cluster-signing-cert-file=" + c.path("ca.crt"),
 			"--cluster-signing-key-file=" + c.path("ca.key"),
 			"--use-service-account-credentials=true",
+			// At the first start it makes an account and a token for each
+			// of its controllers; its default of 20 requests a second would
+			// hold a new cluster up for four seconds.
+			"--kube-api-qps=200",
+			"--kube-api-burst=400",
 			"--leader-elect=false",
 			"--secure-port=0",
 			"--profiling=false",

@@ -11,6 +11,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/entrance-id/entrance/internal/cluster/proc"
 	"github.com/entrance-id/entrance/internal/errs"
@@ -90,6 +92,11 @@ func (m *Manager) startEtcd(ctx context.Context, dir string) (*sharedEtcd, error
 		Endpoints: []string{url},
 		TLS:       &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{*client}, MinVersion: tls.VersionTLS12},
 		Logger:    zap.NewNop(), // what matters comes back as errors
+		// The first attempt comes before etcd listens; gRPC would sit out a
+		// second after it.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.3, MaxDelay: time.Second},
+		})},
 	})
 	if err != nil {
 		child.Stop(0)
@@ -139,6 +146,10 @@ func etcdArgs(data, url string, file func(string) string) []string {
 		"--peer-trusted-ca-file=" + file("ca.crt"),
 		"--peer-cert-file=" + file("server.crt"),
 		"--peer-key-file=" + file("server.key"),
+		// A member that is alone has nobody to lose an election to, but waits
+		// this long for one before each start.
+		"--heartbeat-interval=50",
+		"--election-timeout=250",
 		fmt.Sprintf("--quota-backend-bytes=%d", etcdQuota),
 		"--log-level=warn",
 	}

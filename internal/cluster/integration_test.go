@@ -283,6 +283,7 @@ func whoami(t *testing.T, k kubernetes.Interface) (authenticationv1.UserInfo, er
 // TestCluster walks through the life of a cluster: one start serves many
 // checks, since a start takes seconds.
 func TestCluster(t *testing.T) {
+	whole := t
 	w := newWebhooks(t)
 	w.groups = []string{adminGroup}
 	dir := t.TempDir()
@@ -418,7 +419,7 @@ func TestCluster(t *testing.T) {
 		if left := processes(t, dir); len(left) > 0 {
 			t.Fatalf("left running: %q", left)
 		}
-		m = open(t, dir, w)
+		m = open(whole, dir, w)
 		c = apply(t, m, s)
 		admin = adminClient(t, c)
 		if _, err := admin.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {

@@ -47,6 +47,9 @@ const WebhookOrganization = "azure"
 const (
 	clientGrace    = 2 * time.Second // scheduler, controller manager, nodes
 	apiserverGrace = 2500 * time.Millisecond
+	// restartGrace is for an API server that is replaced while its clients
+	// stay: their watches would hold it for a minute, whatever it is given.
+	restartGrace = time.Second
 	etcdGrace      = 3 * time.Second
 )
 
