@@ -313,9 +313,11 @@ func (f *Facts) groups(c *Claims, setting string) {
 	case f.Implicit && len(ids) > MaxImplicitGroups:
 		c.HasGroups = true
 	case len(ids) > MaxGroups:
-		kind, id := "users", c.Object
-		if f.User == nil {
-			kind, id = "servicePrincipals", f.App.ID
+		kind, id := "servicePrincipals", directory.ObjectID("")
+		if f.User != nil {
+			kind, id = "users", f.User.ID
+		} else {
+			id = f.App.ID
 		}
 		c.ClaimNames = map[string]string{"groups": "src1"}
 		// The address names a service that is gone, as Entra's tokens do:
