@@ -253,3 +253,31 @@ func (w *World) Request(q *Question) (*rbac.Request, error) {
 	}
 	return out, nil
 }
+
+// WantReason returns the reason that the answer to a question with ask must
+// carry, word for word; "" for an error.
+func (w *World) WantReason(q *Question) (string, error) {
+	switch {
+	case q.Reason != "":
+		return q.Reason, nil
+	case q.Want == "deny":
+		return k8s.ReasonDenied, nil
+	case q.Want == "none" && strings.HasPrefix(strings.ToLower(q.As), "system:"):
+		return k8s.ReasonSystemUser, nil
+	case q.Want == "none":
+		return k8s.ReasonNotEntra, nil
+	case q.Want == "error":
+		return "", nil
+	}
+	for _, a := range w.Assignments {
+		if a.Name == q.By {
+			role, err := w.RoleID(a.Role)
+			user := q.As
+			if user == "" {
+				user = w.UserName(q.Who)
+			}
+			return "Access allowed by Azure RBAC Role Assignment " + w.ID("assignment", a.Name) + " of Role " + role + " to user " + user, err
+		}
+	}
+	return "", fmt.Errorf("there is no assignment %q", q.By)
+}
