@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 
 	"github.com/entrance-id/entrance/internal/kubeconfig"
 	"github.com/entrance-id/entrance/internal/login"
@@ -23,6 +24,9 @@ func (p *program) convert() *cobra.Command {
 			"taken from the user. Comments, order and unknown fields are kept.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// The process ends long before collecting garbage would pay.
+			debug.SetGCPercent(-1)
+			debug.SetMemoryLimit(512 << 20)
 			for _, over := range o.ApplyEnvironment(os.LookupEnv) {
 				p.logf(5, "--%s is overridden by %s", over.Flag, over.Variable)
 			}

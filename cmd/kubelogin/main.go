@@ -37,7 +37,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &program{stdout: stdout, stderr: stderr, clock: clock.Func(time.Now)}
 	root := p.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	// SetOut is not called: cobra would print deprecations there, into the
+	// token.
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(stderr, "Error: %s\n", err)

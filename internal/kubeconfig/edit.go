@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -40,7 +42,7 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 	if len(stanzas) == 0 || f.root == nil {
 		return f.Data, nil
 	}
-	lines := bytes.SplitAfter(f.Data, []byte("\n"))
+	lines := splitLines(f.Data)
 	crlf := bytes.Contains(f.Data, []byte("\r\n"))
 	var edits []edit
 	whole := false
@@ -63,7 +65,7 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
 	out := splice(lines, edits, crlf)
-	if err := f.verify(out); err != nil {
+	if !f.verify(out, edits) {
 		// Never trust text surgery over the parser: fall back to a dump of
 		// the tree, which loses blank lines and nothing else.
 		return f.dumpAll(crlf)
@@ -86,7 +88,7 @@ func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out 
 		exec = target(exec)
 	}
 	ownStyle := exec.Style&yaml.FlowStyle == 0 && !hasAnchor(exec)
-	block = block && ownStyle
+	block = block && ownStyle && plainLayout(body, "exec") && plainLayout(body, "auth-provider")
 	fillExec(exec, ex)
 
 	// Where the new text goes: over the old stanza, or over auth-provider.
@@ -116,6 +118,13 @@ func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out 
 		body.Content = append(body.Content, scalar("exec"), exec)
 	}
 	return out, block && at != nil
+}
+
+// plainLayout reports whether an entry is missing or is a mapping, whose lines
+// are indented deeper than its key.
+func plainLayout(body *yaml.Node, name string) bool {
+	_, v := get(body, name)
+	return v == nil || v.Kind == yaml.MappingNode && !hasAnchor(v)
 }
 
 // hasAnchor reports whether something in n may be referred to from elsewhere,
@@ -213,15 +222,26 @@ func span(lines [][]byte, key *yaml.Node) (from, to int) {
 	for i := from + 1; i < len(lines); i++ {
 		line := bytes.TrimRight(lines[i], "\r\n")
 		body := bytes.TrimLeft(line, " ")
-		if len(body) == 0 {
-			continue // blank: part of the entry only if more of it follows
+		deeper := len(line)-len(body) >= key.Column
+		if len(body) == 0 || body[0] == '#' && !deeper {
+			continue // part of the entry only if more of it follows
 		}
-		if len(line)-len(body) < key.Column {
+		if !deeper {
 			break
 		}
 		to = i + 1
 	}
 	return from, to
+}
+
+// clone copies a tree: dumping one changes its tags.
+func clone(n *yaml.Node) *yaml.Node {
+	c := *n
+	c.Content = make([]*yaml.Node, len(n.Content))
+	for i, x := range n.Content {
+		c.Content[i] = clone(x)
+	}
+	return &c
 }
 
 // onlyIndent reports whether nothing but spaces stands before column n.
@@ -235,7 +255,7 @@ func render(exec, at *yaml.Node, first []byte) ([]string, error) {
 	if at.Value == "exec" {
 		key.LineComment = at.LineComment
 	}
-	text, err := dump(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, exec}})
+	text, err := dump(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, clone(exec)}})
 	if err != nil {
 		return nil, err
 	}
@@ -288,16 +308,59 @@ func splice(lines [][]byte, edits []edit, crlf bool) []byte {
 	return out.Bytes()
 }
 
-// verify parses new content and compares it with the changed tree.
-func (f *File) verify(data []byte) error {
-	g, err := Parse(f.Path, data)
-	if err != nil {
-		return err
+// verify parses the users in the new content and compares them with the
+// changed tree. What stands before and after them was not touched. Large files
+// are checked in pieces, on all processors.
+func (f *File) verify(data []byte, edits []edit) bool {
+	items := f.items("users")
+	lines := splitLines(data)
+	// starts[i] is the line of the dash before items[i], in the new content.
+	starts := make([]int, len(items)+1)
+	shift, e := 0, 0
+	for i, it := range items {
+		for ; e < len(edits) && edits[e].to <= it.Line-1; e++ {
+			shift += len(edits[e].text) - (edits[e].to - edits[e].from)
+		}
+		starts[i] = it.Line - 1 + shift
+		if starts[i] < 0 || starts[i] >= len(lines) || i > 0 && starts[i] <= starts[i-1] {
+			return false
+		}
 	}
-	if !same(f.root, g.root) {
-		return errors.New("the changed text does not say what it should")
+	last := items[len(items)-1]
+	dash := bytes.IndexByte(lines[starts[len(items)-1]], '-')
+	if dash < 0 || dash >= last.Column {
+		return false // the dash has a line of its own: rare enough for a dump
 	}
-	return nil
+	starts[len(items)] = endOfItem(lines, starts[len(items)-1], dash)
+
+	pieces := min(runtime.GOMAXPROCS(0), 1+len(items)/16)
+	ok := make([]bool, pieces)
+	var wg sync.WaitGroup
+	for p := range pieces {
+		wg.Go(func() {
+			from, to := p*len(items)/pieces, (p+1)*len(items)/pieces
+			text := bytes.Join(lines[starts[from]:starts[to]], nil)
+			var doc yaml.Node
+			if yaml.Load(text, &doc, yaml.WithSingleDocument()) != nil || len(doc.Content) != 1 {
+				return
+			}
+			ok[p] = same(&yaml.Node{Kind: yaml.SequenceNode, Content: items[from:to]}, doc.Content[0])
+		})
+	}
+	wg.Wait()
+	return !slices.Contains(ok, false)
+}
+
+// endOfItem returns the line after a list item whose dash is in column dash.
+func endOfItem(lines [][]byte, from, dash int) int {
+	for i := from + 1; i < len(lines); i++ {
+		line := bytes.TrimRight(lines[i], "\r\n")
+		body := bytes.TrimLeft(line, " ")
+		if len(body) > 0 && body[0] != '#' && len(line)-len(body) <= dash {
+			return i
+		}
+	}
+	return len(lines)
 }
 
 // same compares what two trees mean, whatever they look like.
@@ -305,6 +368,9 @@ func same(a, b *yaml.Node) bool {
 	a, b = target(a), target(b)
 	if a == nil || b == nil {
 		return a == b
+	}
+	if a == b {
+		return true
 	}
 	if a.Kind != b.Kind || len(a.Content) != len(b.Content) {
 		return false
@@ -345,3 +411,5 @@ func (f *File) dumpAll(crlf bool) ([]byte, error) {
 	}
 	return []byte(text), nil
 }
+
+func splitLines(data []byte) [][]byte { return bytes.SplitAfter(data, []byte("\n")) }

@@ -40,7 +40,7 @@ func (s *Store) loadKey() (key []byte, at string, err error) {
 	if key, at, err = s.findKey(ring); err == nil {
 		return key, at, nil
 	}
-	key = newKey()
+	key, err = newKey(), nil
 	if s.opts.KeyStore != "file" {
 		err = ring.set(key)
 		if err == nil {
