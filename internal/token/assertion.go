@@ -271,3 +271,20 @@ func CertificateKeys(certs []*x509.Certificate) func(AssertionHeader) []PublicKe
 		return keys
 	}
 }
+
+// IssuerKeys returns a Find for the key document of an OpenID Connect issuer:
+// the key with exactly the header's kid, or the only key if the header has none.
+// A key has no dates of its own: it is valid as long as it is published.
+func IssuerKeys(keys map[KeyID]*rsa.PublicKey) func(AssertionHeader) []PublicKey {
+	return func(h AssertionHeader) []PublicKey {
+		if k, ok := keys[KeyID(h.Kid)]; ok {
+			return []PublicKey{{Key: k}}
+		}
+		if h.Kid == "" && len(keys) == 1 {
+			for _, k := range keys {
+				return []PublicKey{{Key: k}}
+			}
+		}
+		return nil
+	}
+}

@@ -85,7 +85,7 @@ var strict = base64.RawURLEncoding.Strict()
 // space, trailing bits zero.
 func Decode(s string) ([]byte, error) {
 	// The standard decoder skips line ends wherever they stand.
-	if strings.ContainsAny(s, "\r\n") {
+	if strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 {
 		return nil, ErrEncoding
 	}
 	b, err := strict.DecodeString(s)
