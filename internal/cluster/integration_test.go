@@ -14,11 +14,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -674,8 +676,35 @@ func TestParentKilled(t *testing.T) {
 	apply(t, m, spec("orphan", nil))
 }
 
-// TestMain is also the parent of TestParentKilled.
+// fakeChild stands in for a process of entrance-kube: it notes that it was
+// started, told to stop, and has ended, for which it takes its time.
+func fakeChild(name string) {
+	note := func(what string) {
+		f, err := os.OpenFile(filepath.Join(os.TempDir(), "events"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = fmt.Fprintf(f, "%s:%s\n", what, name)
+		}
+		if err != nil {
+			panic(err)
+		}
+		f.Close()
+	}
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, syscall.SIGTERM)
+	note("started")
+	<-sigs
+	note("told")
+	time.Sleep(150 * time.Millisecond)
+	note("gone")
+}
+
+// TestMain is also the parent of TestParentKilled and the children of
+// TestStopOrder.
 func TestMain(tm *testing.M) {
+	if os.Getenv("ENTRANCE_KUBE_PROTOCOL") != "" {
+		fakeChild(os.Args[1])
+		return
+	}
 	dir := os.Getenv("CLUSTER_TEST_PARENT")
 	if dir == "" {
 		os.Exit(tm.Run())

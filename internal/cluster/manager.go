@@ -50,7 +50,7 @@ const (
 	// restartGrace is for an API server that is replaced while its clients
 	// stay: their watches would hold it for a minute, whatever it is given.
 	restartGrace = time.Second
-	etcdGrace      = 3 * time.Second
+	etcdGrace    = 3 * time.Second
 )
 
 // Manager runs the clusters of one directory.
