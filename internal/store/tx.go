@@ -25,12 +25,12 @@ type Tx struct {
 	s       *Store
 	view    *View
 	done    bool
-	scanned bool                // a set was read
-	reads   map[string]*read    // by etcd key
-	writes  map[string]*write   // by etcd key
-	order   []*write            // of writes, as first written
-	guards  []string            // guard keys
-	mine    map[string]struct{} // claims that etcd says are already the writer's
+	scanned bool              // a set was read
+	reads   map[string]*read  // by etcd key
+	writes  map[string]*write // by etcd key
+	order   []*write          // of writes, as first written
+	guards  []string          // guard keys
+	found   map[string]string // holders of claims, where the records read do not tell
 }
 
 // read is what a transaction has seen under a key, and is compared.
@@ -88,7 +88,7 @@ const (
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	ctx, cancel := bounded(ctx, callTimeout)
 	defer cancel()
-	mine := map[string]struct{}{}
+	found := map[string]string{}
 	rescanned := false
 	for n := range attempts {
 		if err := s.alive(); err != nil {
@@ -111,7 +111,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 				return fromEtcd(ctx.Err(), "repeating the change")
 			}
 		}
-		tx := &Tx{ctx: ctx, s: s, view: s.View(), reads: map[string]*read{}, writes: map[string]*write{}, mine: mine}
+		tx := &Tx{ctx: ctx, s: s, view: s.View(), reads: map[string]*read{}, writes: map[string]*write{}, found: found}
 		err := fn(tx)
 		tx.done = true
 		if err != nil {
@@ -533,29 +533,9 @@ func (tx *Tx) claims(b *batch, leases map[*write]clientv3.LeaseID) error {
 			if was && had.key == w.key && (leases[w] == 0 || w.keepLease) {
 				continue
 			}
-			_, mine := tx.mine[ck]
-			switch {
-			case was:
-				// It passes from one record of this transaction to another, or
-				// to a new lease.
-				b.expect(ck, had.key, errStale)
-			case mine:
-				b.expect(ck, w.key, errStale)
-			default:
-				b.cmps = append(b.cmps, clientv3.Compare(clientv3.ModRevision(ck), "=", 0))
-				b.lookup = append(b.lookup, clientv3.OpGet(ck))
-				b.check = append(b.check, func(rev int64, val string) error {
-					switch {
-					case rev == 0:
-						return nil
-					case val == w.key:
-						// Left over by a version whose records claimed less.
-						tx.mine[ck] = struct{}{}
-						return errStale
-					}
-					return taken(w.t, c, val)
-				})
-			}
+			// It is free, or passes from one record of this transaction to
+			// another, or stays with this one under a new lease.
+			b.expect(w, c, ck, had.key)
 			var opts []clientv3.OpOption
 			if leases[w] != 0 {
 				opts = append(opts, clientv3.WithLease(leases[w]))
@@ -575,14 +555,32 @@ func (tx *Tx) claims(b *batch, leases map[*write]clientv3.LeaseID) error {
 	return nil
 }
 
-func (b *batch) expect(ck, holder string, otherwise error) {
-	b.cmps = append(b.cmps, clientv3.Compare(clientv3.Value(ck), "=", holder))
+// expect compares the holder of a claim that w is about to take; "" means that it
+// is free.
+func (b *batch) expect(w *write, claim, ck, holder string) {
+	found := b.tx.found
+	want := holder
+	if h, ok := found[ck]; ok {
+		want = h
+	}
+	if want == "" {
+		b.cmps = append(b.cmps, clientv3.Compare(clientv3.ModRevision(ck), "=", 0))
+	} else {
+		b.cmps = append(b.cmps, clientv3.Compare(clientv3.Value(ck), "=", want))
+	}
 	b.lookup = append(b.lookup, clientv3.OpGet(ck))
 	b.check = append(b.check, func(_ int64, val string) error {
-		if val != holder {
-			return otherwise
+		switch val {
+		case want:
+			return nil
+		case "", w.key, holder:
+			// The records that were read say something else about the claim
+			// than etcd does: a version with other claims has written them.
+			// The claim is nobody else's all the same.
+			found[ck] = val
+			return errStale
 		}
-		return nil
+		return taken(w.t, claim, val)
 	})
 }
 

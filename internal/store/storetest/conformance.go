@@ -116,6 +116,7 @@ func Conformance(t *testing.T, h Harness) {
 	}{
 		{"OneOfFiftyCreators", oneOfFiftyCreators},
 		{"ClaimsMoveWithTheirRecords", claimsMove},
+		{"ClaimsOfOtherVersions", claimsOfOtherVersions},
 		{"OneOfFiftyTakers", oneOfFiftyTakers},
 		{"NoLostUpdates", noLostUpdates},
 		{"ReadYourWrites", readYourWrites},
@@ -226,6 +227,62 @@ func claimsMove(t *testing.T, h Harness) {
 	}
 	if err := create("7", "ann"); err != nil {
 		t.Errorf("after Take ann is not free: %v", err)
+	}
+}
+
+// claimsOfOtherVersions: records may have been written by a version that claimed
+// less or more. Nobody loses a claim by that, and nothing gets stuck.
+func claimsOfOtherVersions(t *testing.T, h Harness) {
+	ctx := context.Background()
+	tab := people("versions")
+	s := h.Open(t, tab)
+	claim := func(name string) string { return h.Prefix + "c/versions/name/" + name }
+	holder := func(name string) string {
+		resp, err := h.Raw.Get(ctx, claim(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.Kvs) == 0 {
+			return ""
+		}
+		return string(resp.Kvs[0].Value)
+	}
+	hold := func(name, id string) {
+		var err error
+		if id == "" {
+			_, err = h.Raw.Delete(ctx, claim(name))
+		} else {
+			_, err = h.Raw.Put(ctx, claim(name), id)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass := func(from, to, name string) error {
+		return s.Update(ctx, func(tx *store.Tx) error {
+			return errors.Join(tab.Delete(tx, from), tab.Create(tx, &person{ID: to, Name: name}))
+		})
+	}
+	update(t, s, func(tx *store.Tx) error { return tab.Create(tx, &person{ID: "1", Name: "ann"}) })
+
+	hold("zed", "1") // held already, but not by what the record says
+	update(t, s, func(tx *store.Tx) error {
+		return tab.Modify(tx, "1", func(p *person) error { p.Name = "zed"; return nil })
+	})
+	if got := holder("zed") + holder("ann"); got != "1" {
+		t.Errorf("holders of zed and ann: %q", got)
+	}
+	hold("zed", "") // the record says so, but it is not held
+	if err := pass("1", "2", "zed"); err != nil || holder("zed") != "2" {
+		t.Errorf("passing on an unheld claim: %v, holder %q", err, holder("zed"))
+	}
+	hold("zed", "9") // the record says so, but another holds it
+	if err := pass("2", "3", "zed"); !errs.Is(err, errs.Exists) || holder("zed") != "9" {
+		t.Errorf("passing on another's claim: %v, holder %q", err, holder("zed"))
+	}
+	update(t, s, func(tx *store.Tx) error { return tab.Delete(tx, "2") })
+	if holder("zed") != "9" {
+		t.Errorf("a deletion took another's claim along: holder %q", holder("zed"))
 	}
 }
 
@@ -402,7 +459,7 @@ func ownWrites(t *testing.T, h Harness) {
 		return errors.Join(
 			tab.Create(tx, &person{ID: "a/1", Name: "n1", Groups: []string{"x", "xy"}}),
 			tab.Create(tx, &person{ID: "a/2", Name: "n2", Groups: []string{"x"}}),
-			tab.Create(tx, &person{ID: "b/3", Name: "n3", Groups: []string{"y", "a\x00b", ""}}))
+			tab.Create(tx, &person{ID: "b/3", Name: "n3", Groups: []string{"y", "a\x00\x01b", ""}}))
 	})
 	ids := func(seq func(func(*person) bool)) string {
 		var out []string
@@ -414,7 +471,7 @@ func ownWrites(t *testing.T, h Harness) {
 	show := func(r store.Reader) []string {
 		return []string{
 			ids(tab.Where(r, "group", "x")), ids(tab.WherePrefix(r, "group", "x")), ids(tab.WherePrefix(r, "group", "")),
-			ids(tab.AllPrefix(r, "a/")), ids(tab.All(r)), ids(tab.Where(r, "group", "a")), ids(tab.Where(r, "group", "a\x00b")), ids(tab.Where(r, "group", "")),
+			ids(tab.AllPrefix(r, "a/")), ids(tab.All(r)), ids(tab.Where(r, "group", "a")), ids(tab.Where(r, "group", "a\x00\x01b")), ids(tab.Where(r, "group", "")),
 		}
 	}
 	if got, want := show(s.View()), []string{"a/1 a/2", "a/1 a/2", "b/3 a/1 a/2", "a/1 a/2", "a/1 a/2 b/3", "", "b/3", "b/3"}; !slices.Equal(got, want) {
@@ -623,13 +680,23 @@ func leases(t *testing.T, h Harness) {
 	if err := create("other", "s", 2); !errs.Is(err, errs.Exists) {
 		t.Errorf("the claim is not held while the record lives: %v", err)
 	}
-	time.Sleep(time.Second)
+	lease := func(key string) int64 {
+		resp, err := h.Raw.Get(ctx, h.Prefix+key)
+		if err != nil || len(resp.Kvs) != 1 {
+			t.Fatal(resp, err)
+		}
+		return resp.Kvs[0].Lease
+	}
 	// A change does not give a record more time.
+	before := lease("d/leased-codes/short")
 	update(t, s, func(tx *store.Tx) error {
 		return direct.Modify(tx, "short", func(c *code) error { c.Secret = "polled"; return nil })
 	})
 	if c, err := direct.GetFresh(ctx, s, "short"); err != nil || c.Secret != "polled" {
 		t.Errorf("the record went early: %v", err)
+	}
+	if after := lease("d/leased-codes/short"); after != before {
+		t.Errorf("the lease changed from %x to %x", before, after)
 	}
 	eventually(t, 8*time.Second, "gone from the view", func() bool {
 		_, err := viewed.Get(s.View(), "short")
@@ -650,17 +717,10 @@ func leases(t *testing.T, h Harness) {
 			t.Error(err)
 		}
 	}
-	lease := func(id string) int64 {
-		resp, err := h.Raw.Get(ctx, h.Prefix+"t/leased/"+id)
-		if err != nil || len(resp.Kvs) != 1 {
-			t.Fatal(resp, err)
-		}
-		return resp.Kvs[0].Lease
+	if lease("t/leased/ever") != 0 || lease("t/leased/long") == 0 || lease("t/leased/long") != lease("t/leased/long2") {
+		t.Errorf("leases: ever %d, long %d and %d", lease("t/leased/ever"), lease("t/leased/long"), lease("t/leased/long2"))
 	}
-	if lease("ever") != 0 || lease("long") == 0 || lease("long") != lease("long2") {
-		t.Errorf("leases: ever %d, long %d and %d", lease("ever"), lease("long"), lease("long2"))
-	}
-	ttl, err := h.Raw.TimeToLive(ctx, clientv3.LeaseID(lease("long")))
+	ttl, err := h.Raw.TimeToLive(ctx, clientv3.LeaseID(lease("t/leased/long")))
 	if err != nil || ttl.GrantedTTL < 600 || ttl.GrantedTTL > 630 {
 		t.Errorf("TimeToLive = %+v, %v", ttl, err)
 	}
@@ -692,7 +752,12 @@ func sealed(t *testing.T, h Harness) {
 			t.Errorf("etcd shows the secret under %s", kv.Key)
 		}
 	}
-	// A sealed value is bound to its key: moved, it does not open.
+	// A sealed value is bound to its key: moved, it does not open, also where
+	// the record would fit.
+	other, err := h.Raw.Get(ctx, h.Prefix+"t/sealed/1")
+	if err != nil || len(other.Kvs) != 1 {
+		t.Fatal(other, err)
+	}
 	one, err := h.Raw.Get(ctx, h.Prefix+"d/sealed-codes/1")
 	if err != nil || len(one.Kvs) != 1 {
 		t.Fatal(one, err)
@@ -700,6 +765,12 @@ func sealed(t *testing.T, h Harness) {
 	value := string(one.Kvs[0].Value)
 	flipped := []byte(value)
 	flipped[len(flipped)-1] ^= 1
+	if _, err := h.Raw.Put(ctx, h.Prefix+"d/sealed-codes/1", string(other.Kvs[0].Value)); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := direct.GetFresh(ctx, s, "1"); !errs.Is(err, errs.Internal) {
+		t.Errorf("moved to another table: GetFresh = %v, %v", c, err)
+	}
 	for name, put := range map[string]string{"moved": value, "damaged": string(flipped), "plain": `{"ID":"2"}`, "empty": ""} {
 		if _, err := h.Raw.Put(ctx, h.Prefix+"d/sealed-codes/2", put); err != nil {
 			t.Fatal(err)
