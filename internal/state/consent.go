@@ -88,3 +88,45 @@ func AppRoles(r store.Reader, tenant directory.TenantID, principal directory.Obj
 	slices.Sort(values)
 	return values, assigned
 }
+
+// AcceptConsent stores what a person, or an administrator for everybody, has
+// consented to on a consent page: the client's service principal if the tenant
+// has none yet, its delegated permissions and its app roles. user is empty
+// when it is for everybody.
+func AcceptConsent(tx *store.Tx, a *Ask, user directory.ObjectID, now time.Time) error {
+	sp, err := FindServicePrincipal(tx, a.Tenant, a.Client)
+	if errs.Is(err, errs.NotFound) {
+		app, aerr := FindApplication(tx, a.Client)
+		if aerr != nil {
+			return aerr
+		}
+		sp = NewServicePrincipal(a.Tenant, app, now)
+		err = ServicePrincipals.Create(tx, sp)
+	}
+	if err != nil {
+		return err
+	}
+	scopes := map[directory.ObjectID][]string{}
+	for _, p := range a.Permissions {
+		if p.Role == "" {
+			scopes[p.Resource] = append(scopes[p.Resource], p.Value)
+			continue
+		}
+		if user != "" {
+			return errs.New(errs.Forbidden, "Application permissions need an administrator's consent for everybody.")
+		}
+		err := AssignAppRole(tx, &directory.AppRoleAssignment{
+			Tenant: a.Tenant, ID: directory.NewGUID(), Principal: sp.ID, PrincipalType: directory.TypeServicePrincipal,
+			Resource: p.Resource, AppRole: p.Role, Created: now,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for resource, values := range scopes {
+		if err := Consent(tx, a.Tenant, sp.ID, resource, user, values); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -69,9 +69,11 @@ var table = map[Code]row{
 	50196: {invalidGrant, bad, "", "The server terminated an operation because it encountered a client request loop. Please contact your app vendor."},
 
 	500011: {invalidResource, bad, "", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."},
+	500014: {invalidResource, bad, "", "The service principal for resource '%s' is disabled. This indicate that a subscription within the tenant has lapsed, or that the administrator for this tenant has disabled the application, preventing tokens from being issued for it."},
 	500112: {invalidGrant, bad, "", "The reply address '%s' does not match the reply address '%s' provided when requesting Authorization code."},
 	500133: {invalidGrant, bad, "", "Assertion is not within its valid time range. Ensure that the access token is not expired before using it for user assertion, or request a new token."},
 	501481: {invalidGrant, bad, "", "The Code_Verifier does not match the code_challenge supplied in the authorization request."},
+	501491: {invalidRequest, bad, "", "Invalid size or form of the Code_Challenge parameter."},
 	501661: {invalidRequest, bad, "", "Request to External OIDC endpoint failed: %s"},
 
 	53000:  {invalidGrant, bad, "message_only", "Your device is required to be compliant to access this resource."},
@@ -136,6 +138,7 @@ var table = map[Code]row{
 	7000215: {invalidClient, unauth, "", "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'."},
 	7000218: {invalidClient, unauth, "", "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."},
 	7000222: {invalidClient, unauth, "", "The provided client secret keys for app '%s' are expired. Visit the app registration to create new keys, or consider using certificate credentials for added security."},
+	1002012: {invalidScope, bad, "", "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."},
 	1000502: {invalidClient, unauth, "", "The provided certificate is not within its specified validity window. Certificate thumbprint: %s."},
 
 	90002:   {invalidRequest, bad, "", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."},

@@ -1,0 +1,469 @@
+package oauth
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/conditionalaccess"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+)
+
+// authorization is a request to the authorization endpoint whose client and
+// redirect URI are valid: from here on errors go to the client.
+type authorization struct {
+	cl       *client
+	redirect redirect
+	given    bool // whether the request named the redirect URI
+
+	state, nonce      string
+	mode              string
+	code, id, access  bool
+	challenge, method string
+	prompt            []string
+	want              *wanted
+	claims            conditionalaccess.ClaimsRequest
+	back              backState
+}
+
+// redirect is where an answer may go.
+type redirect struct {
+	uri    string
+	spa    bool
+	native bool
+}
+
+const backPurpose = "authorization request"
+
+// backState is what an authorization request remembers while the person is on
+// the sign-in pages. It is bound to the request's parameters.
+type backState struct {
+	Request   string    `json:"r"` // hash of the parameters
+	Started   time.Time `json:"s"`
+	Consented bool      `json:"c,omitempty"`
+	Denied    bool      `json:"x,omitempty"`
+}
+
+// maxInteraction is how long a person may take.
+const maxInteraction = time.Hour
+
+// authorize serves the authorization endpoint.
+func (p *Provider) authorize(c *call) error {
+	if c.authority == adfs {
+		c.v1 = false
+	}
+	a, err := p.readClient(c)
+	if err != nil {
+		return err
+	}
+	g := c.attempt("authorize", conditionalaccess.StepAuthorize)
+	g.cl = a.cl
+	g.appType = conditionalaccess.Browser
+	if a.redirect.native {
+		g.appType = conditionalaccess.MobileAndDesktop
+	}
+	if err := p.readRequest(c, a); err != nil {
+		return p.answerError(c, a, err)
+	}
+	done, err := p.authorized(c, g, a)
+	if err != nil {
+		return p.answerError(c, a, err)
+	}
+	if done {
+		return nil
+	}
+	if err := p.answerTokens(c, g, a); err != nil {
+		return p.answerError(c, a, err)
+	}
+	return nil
+}
+
+// readClient finds the client and the redirect URI. What goes wrong here is
+// shown to the person and never sent anywhere: the address may be an
+// attacker's.
+func (p *Provider) readClient(c *call) (*authorization, error) {
+	id, err := c.need("client_id")
+	if err != nil {
+		return nil, err
+	}
+	a := &authorization{state: c.form.Get("state")}
+	if a.cl, err = p.findClient(c, c.tenant, id); err != nil {
+		return nil, err
+	}
+	if a.cl.app == nil {
+		return nil, fault(700016, id, c.authority)
+	}
+	uri, given := c.form.Get("redirect_uri"), c.form.Get("redirect_uri") != ""
+	if a.redirect, err = matchRedirect(a.cl.app, uri); err != nil {
+		return nil, err
+	}
+	a.given = given
+	return a, nil
+}
+
+// matchRedirect finds the registered redirect URI that uri is. It must be equal
+// to one, octet by octet; only the port of an http loopback address is free
+// (RFC 8252, section 7.3).
+func matchRedirect(app *directory.Application, uri string) (redirect, error) {
+	all := []struct {
+		list        []string
+		spa, native bool
+	}{{app.Web.RedirectURIs, false, false}, {app.SPA.RedirectURIs, true, false}, {app.PublicClient.RedirectURIs, false, true}}
+	if uri == "" {
+		var only []redirect
+		for _, k := range all {
+			for _, u := range k.list {
+				only = append(only, redirect{u, k.spa, k.native})
+			}
+		}
+		switch len(only) {
+		case 0:
+			return redirect{}, fault(900971)
+		case 1:
+			return only[0], nil
+		}
+		return redirect{}, fault(50011, "", string(app.AppID))
+	}
+	if len(uri) <= 2048 && !strings.ContainsAny(uri, "#\\\r\n\t ") {
+		// Exact matches first, then the loopback rule, over all platforms.
+		for _, loose := range []bool{false, true} {
+			for _, k := range all {
+				for _, u := range k.list {
+					if u == uri || loose && sameLoopback(u, uri) {
+						return redirect{uri, k.spa, k.native}, nil
+					}
+				}
+			}
+		}
+	}
+	return redirect{}, fault(50011, uri, string(app.AppID))
+}
+
+func sameLoopback(registered, asked string) bool {
+	r, err1 := url.Parse(registered)
+	a, err2 := url.Parse(asked)
+	if err1 != nil || err2 != nil || r.Scheme != "http" || a.Scheme != "http" || a.User != nil || r.User != nil || a.Opaque != "" {
+		return false
+	}
+	host := r.Hostname()
+	if host != "localhost" && host != "127.0.0.1" && host != "::1" {
+		return false
+	}
+	path := func(u *url.URL) string {
+		if p := u.EscapedPath(); p != "" {
+			return p
+		}
+		return "/"
+	}
+	if a.Hostname() != host || path(a) != path(r) || a.RawQuery != r.RawQuery || a.ForceQuery != r.ForceQuery {
+		return false
+	}
+	// What was parsed is what was sent: no other spelling of the same host.
+	return strings.HasPrefix(asked, "http://"+a.Host)
+}
+
+// readRequest reads and checks the rest of the request.
+func (p *Provider) readRequest(c *call, a *authorization) error {
+	f := c.form
+	for _, k := range []string{"request", "request_uri", "registration"} {
+		if f.Get(k) != "" {
+			return fault(9002313, "the parameter '"+k+"' is not supported")
+		}
+	}
+	kind := f.Get("response_type")
+	if kind == "" {
+		// The mode must be known before an error can be sent.
+		a.mode = "query"
+		return fault(900144, "response_type")
+	}
+	for _, t := range strings.Fields(kind) {
+		switch t {
+		case "code":
+			a.code = true
+		case "id_token":
+			a.id = true
+		case "token":
+			a.access = true
+		default:
+			a.mode = "query"
+			return fault(70005, kind)
+		}
+	}
+	a.mode = f.Get("response_mode")
+	if a.mode == "" {
+		a.mode = "query"
+		if a.id || a.access {
+			a.mode = "fragment"
+		}
+	}
+	switch {
+	case a.mode != "query" && a.mode != "fragment" && a.mode != "form_post",
+		a.mode == "query" && (a.id || a.access):
+		mode := a.mode
+		a.mode = "query"
+		if a.id || a.access {
+			a.mode = "fragment"
+		}
+		return fault(70007, mode, kind)
+	case a.code && a.access:
+		return fault(70005, kind)
+	case a.id && !a.cl.app.Web.ImplicitID:
+		return fault(700054)
+	case a.access && !a.cl.app.Web.ImplicitAT:
+		return fault(700051)
+	}
+	if len(a.state) > 4096 {
+		return fault(9002313, "the state is too long")
+	}
+	if a.nonce = f.Get("nonce"); a.id && a.nonce == "" {
+		return fault(900144, "nonce")
+	} else if len(a.nonce) > 1024 {
+		return fault(9002313, "the nonce is too long")
+	}
+	if err := a.readPKCE(f); err != nil {
+		return err
+	}
+	a.prompt = strings.Fields(f.Get("prompt"))
+	for _, v := range a.prompt {
+		if !slices.Contains([]string{"none", "login", "select_account", "consent", "admin_consent", "create", "attempt_none"}, v) || v == "none" && len(a.prompt) > 1 {
+			return fault(9002313, "the value of 'prompt' is not supported")
+		}
+	}
+	if !c.v1 {
+		if _, err := c.need("scope"); err != nil {
+			return err
+		}
+	}
+	var err error
+	if a.want, err = c.ask(28000); err != nil {
+		return err
+	}
+	if a.id && !a.want.openid {
+		return fault(70011, c.form.Get("scope"))
+	}
+	if a.claims, err = c.readClaims(f.Get("claims")); err != nil {
+		return err
+	}
+	return p.readBack(c, a)
+}
+
+func (a *authorization) readPKCE(f url.Values) error {
+	a.challenge, a.method = f.Get("code_challenge"), f.Get("code_challenge_method")
+	switch {
+	case a.challenge == "" && a.method != "":
+		return fault(900144, "code_challenge")
+	case a.challenge == "" && a.code && (a.redirect.spa || a.redirect.native):
+		// RFC 9700, section 2.1.1: a client without a secret has nothing else
+		// that ties the code to it.
+		return fault(9002325)
+	case a.challenge == "":
+		return nil
+	case !validVerifier(a.challenge):
+		return fault(501491)
+	case a.method == "":
+		a.method = "plain"
+	case a.method != "S256" && a.method != "plain":
+		return fault(9002313, "the code_challenge_method is not supported")
+	}
+	if a.method == "plain" && a.redirect.spa {
+		return fault(9002325)
+	}
+	return nil
+}
+
+// readBack reads what the request remembers of its own first arrival.
+func (p *Provider) readBack(c *call, a *authorization) error {
+	request := requestHash(c)
+	sealed := c.form.Get("sctx")
+	if sealed != "" {
+		var b backState
+		if p.cfg.Sealer.Open(backPurpose, sealed, &b) == nil && b.Request == request && c.now.Sub(b.Started) < maxInteraction {
+			a.back = b
+			return nil
+		}
+	}
+	a.back = backState{Request: request, Started: c.now}
+	return nil
+}
+
+// requestHash names the request: its path and all parameters but our own.
+func requestHash(c *call) string {
+	v := url.Values{}
+	for k, list := range c.form {
+		if k != "sctx" {
+			v[k] = list
+		}
+	}
+	return hash(c.r.URL.Path + "?" + v.Encode())
+}
+
+// backTo is the path at which the request comes back from the pages.
+func (p *Provider) backTo(c *call, b backState) (string, error) {
+	sealed, err := p.cfg.Sealer.Seal(backPurpose, b)
+	if err != nil {
+		return "", err
+	}
+	v := url.Values{}
+	for k, list := range c.form {
+		v[k] = list
+	}
+	v.Set("sctx", sealed)
+	return c.r.URL.Path + "?" + v.Encode(), nil
+}
+
+// authorized takes the person through the pages until nothing is missing.
+func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error) {
+	if a.back.Denied {
+		return false, fault(65004)
+	}
+	back, err := p.backTo(c, a.back)
+	if err != nil {
+		return false, err
+	}
+	consented, denied := a.back, a.back
+	consented.Consented, denied.Denied = true, true
+	at := &interaction{back: back, want: a.want, hint: c.form.Get("login_hint")}
+	if at.cancel, err = p.backTo(c, denied); err != nil {
+		return false, err
+	}
+	if at.consented, err = p.backTo(c, consented); err != nil {
+		return false, err
+	}
+	if len(at.hint) > 256 {
+		at.hint = ""
+	}
+	for _, v := range a.prompt {
+		switch v {
+		case "none", "attempt_none":
+			at.silent = v == "none"
+		case "login":
+			at.fresh = a.back.Started
+		case "select_account", "create":
+			at.choose = a.back.Started
+		case "consent", "admin_consent":
+			at.consent = !a.back.Consented
+		}
+	}
+	if at.silent {
+		g.step = conditionalaccess.StepAuthorizeSilent
+	}
+	g.claims = a.claims
+	g.noAccess = !a.code && !a.access
+	return p.interact(c, g, at)
+}
+
+// answerTokens issues what the response type names and sends it.
+func (p *Provider) answerTokens(c *call, g *grant, a *authorization) error {
+	g.who.Grant = random(16)
+	var out [][2]string
+	text, access := "", ""
+	var err error
+	if a.code {
+		k := &code{
+			Client: g.cl.id, Redirect: a.redirect.uri, RedirectGiven: a.given, SPA: a.redirect.spa, Native: a.redirect.native,
+			Scope: c.form.Get("scope"), Resource: c.form.Get("resource"), Nonce: a.nonce,
+			Challenge: a.challenge, Method: a.method, Claims: c.form.Get("claims"), SignedIn: g.who,
+		}
+		if text, err = p.newCode(c, k); err != nil {
+			return err
+		}
+		out = append(out, [2]string{"code", text})
+	}
+	if a.access {
+		m, err := p.issue(c, g)
+		if err != nil {
+			return err
+		}
+		access = m.text
+		out = append(out, [][2]string{
+			{"access_token", access}, {"token_type", m.kind}, {"expires_in", itoa(m.life)}, {"scope", m.response},
+		}...)
+	}
+	if a.id {
+		id, err := p.idToken(c, g, a.nonce, text, access, a.mode == "fragment")
+		if err != nil {
+			return err
+		}
+		out = append(out, [2]string{"id_token", id})
+	}
+	if c.form.Get("client_info") == "1" {
+		out = append(out, [2]string{"client_info", clientInfo(g)})
+	}
+	if a.state != "" {
+		out = append(out, [2]string{"state", a.state})
+	}
+	out = append(out, [2]string{"session_state", g.who.Session})
+	p.audit(c, g, nil)
+	p.send(c, a, out)
+	return nil
+}
+
+// answerError sends an error to the client, whose redirect URI is valid.
+func (p *Provider) answerError(c *call, a *authorization, err error) error {
+	e := aadsts.From(err).AsInteraction()
+	if e.Status >= 500 || e.Status == http.StatusTooManyRequests {
+		return err // ours: the person sees it
+	}
+	switch e.Code {
+	case 65001:
+		e = aadsts.From(err)
+		e.OAuth = "interaction_required"
+	case 50105, 50020, 50057, 90094:
+		// A person can do something about these, the client cannot: shown, and
+		// sent only where nobody is asked.
+		if !slices.Contains(a.prompt, "none") {
+			return err
+		}
+	}
+	if slices.Contains(a.prompt, "none") && e.Code == 50058 {
+		e.OAuth = "login_required"
+	}
+	p.audit(c, c.g, e)
+	p.record(c, e)
+	out := [][2]string{
+		{"error", e.OAuth}, {"error_description", e.Describe(c.trace, c.correlation, c.now)},
+		{"error_uri", e.Body(p.base, "", "", c.now).URI},
+	}
+	if e.Code == 65004 {
+		out = append(out, [2]string{"error_subcode", "cancel"})
+	}
+	if e.Claims != "" {
+		out = append(out, [2]string{"claims", e.Claims})
+	}
+	if a.state != "" {
+		out = append(out, [2]string{"state", a.state})
+	}
+	p.send(c, a, out)
+	return nil
+}
+
+// send delivers an answer to the client by the response mode.
+func (p *Provider) send(c *call, a *authorization, fields [][2]string) {
+	if a.mode == "form_post" {
+		p.cfg.SignIn.Post(c.w, c.r, a.redirect.uri, fields)
+		return
+	}
+	v := url.Values{}
+	for _, f := range fields {
+		v.Set(f[0], f[1])
+	}
+	to := a.redirect.uri
+	switch {
+	case a.mode == "fragment":
+		to += "#" + v.Encode()
+	case strings.Contains(to, "?"):
+		to += "&" + v.Encode()
+	default:
+		to += "?" + v.Encode()
+	}
+	status := http.StatusFound
+	if c.r.Method == http.MethodPost {
+		status = http.StatusSeeOther
+	}
+	c.w.Header().Set("Referrer-Policy", "no-referrer")
+	c.w.Header().Set("Location", to)
+	c.w.WriteHeader(status)
+}

@@ -1,0 +1,209 @@
+package oauth
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/token"
+)
+
+// checkFederated checks a token of another issuer against the client's
+// federated credentials: issuer, subject and audience exactly, and a signature
+// by the issuer's own keys.
+func (p *Provider) checkFederated(c *call, tenant *directory.Tenant, cl *client, assertion, issuer, subject string) error {
+	var list []directory.FederatedCredential
+	for _, set := range cl.credentials() {
+		list = append(list, set.Federated...)
+	}
+	if len(list) == 0 {
+		return fault(70025, string(cl.id), cl.name)
+	}
+	own := p.ownIssuer(issuer)
+	match, err := matchFederated(list, assertion, issuer, subject)
+	if err != nil {
+		if own && aadsts.From(err).Code == 700211 {
+			return fault(700222)
+		}
+		return err
+	}
+	keys, err := p.issuerKeys(c, issuer, own, false)
+	if err != nil {
+		return err
+	}
+	verify := func() (*token.Assertion, error) {
+		return token.VerifyAssertion(assertion, token.AssertionPolicy{
+			Issuer: issuer, Subject: subject, Audiences: match.Audiences, NoPSS: true,
+			Find: func(h token.AssertionHeader) []token.PublicKey {
+				if k, ok := keys[token.KeyID(h.Kid)]; ok {
+					return []token.PublicKey{k}
+				}
+				return nil
+			},
+		}, c.now)
+	}
+	a, err := verify()
+	if token.ClassOf(err) == token.ClassKey && !own {
+		// The issuer may have changed its keys.
+		if keys, err = p.issuerKeys(c, issuer, own, true); err != nil {
+			return err
+		}
+		a, err = verify()
+	}
+	if err != nil {
+		return federatedFault(c, err, assertion)
+	}
+	if own {
+		// A token of a tenant here stands for an application only.
+		if kind, _ := a.Text("idtyp"); kind == "user" || hasText(a, "scp") {
+			return fault(700229)
+		}
+	}
+	cl.auth, cl.federated = token.ClientAssertion, true
+	return nil
+}
+
+func hasText(a *token.Assertion, name string) bool {
+	s, ok := a.Text(name)
+	return ok && s != ""
+}
+
+// ownIssuer tells whether an issuer is one of our own tenants.
+func (p *Provider) ownIssuer(issuer string) bool {
+	_, ok := p.cfg.Trust.Issuer(issuer)
+	return ok
+}
+
+func (p *Provider) issuerKeys(c *call, issuer string, own, refresh bool) (map[token.KeyID]token.PublicKey, error) {
+	if own {
+		return p.ownKeys(c, issuer)
+	}
+	if p.cfg.Issuers == nil {
+		return nil, fault(501661, "no issuers can be asked")
+	}
+	keys, err := p.cfg.Issuers.Keys(c.r.Context(), issuer, refresh)
+	switch {
+	case errs.Is(err, errs.Invalid):
+		return nil, fault(90061, errs.Message(err)).WithCause(err)
+	case err != nil:
+		return nil, fault(501661, issuer).WithCause(err)
+	}
+	return keys, nil
+}
+
+func (p *Provider) ownKeys(c *call, issuer string) (map[token.KeyID]token.PublicKey, error) {
+	trust, ok := p.cfg.Trust.Issuer(issuer)
+	if !ok {
+		return nil, fault(700211, issuer)
+	}
+	set, err := p.cfg.Keys.Set(trust.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[token.KeyID]token.PublicKey{}
+	for _, k := range set.Published(c.now) {
+		if pub, ok := p.cfg.Trust.Key(issuer, k.ID); ok {
+			keys[k.ID] = pub
+		}
+	}
+	return keys, nil
+}
+
+// matchFederated finds the credential that an assertion means. Nothing is
+// proven yet: what it says is only compared, so that the right issuer's keys
+// are asked for, and no others'.
+func matchFederated(list []directory.FederatedCredential, assertion, issuer, subject string) (*directory.FederatedCredential, error) {
+	audiences := peekAudiences(assertion)
+	at := slices.DeleteFunc(slices.Clone(list), func(f directory.FederatedCredential) bool { return f.Issuer != issuer })
+	if len(at) == 0 {
+		if slices.ContainsFunc(list, func(f directory.FederatedCredential) bool { return strings.EqualFold(f.Issuer, issuer) }) {
+			return nil, fault(7002138, "issuer", issuer)
+		}
+		return nil, fault(700211, issuer)
+	}
+	named := slices.DeleteFunc(slices.Clone(at), func(f directory.FederatedCredential) bool { return f.Subject != subject || f.Subject == "" })
+	if len(named) == 0 {
+		switch {
+		case slices.ContainsFunc(at, func(f directory.FederatedCredential) bool {
+			return f.Subject != "" && strings.EqualFold(f.Subject, subject)
+		}):
+			return nil, fault(7002138, "subject", subject)
+		case !slices.ContainsFunc(at, func(f directory.FederatedCredential) bool { return f.Subject != "" }):
+			// Only credentials with an expression, which nothing here evaluates:
+			// what cannot be checked is not met.
+			return nil, fault(7002137)
+		}
+		return nil, fault(700213, subject)
+	}
+	for i := range named {
+		if slices.ContainsFunc(named[i].Audiences, func(a string) bool { return slices.Contains(audiences, a) }) {
+			return &named[i], nil
+		}
+	}
+	for i := range named {
+		for _, a := range named[i].Audiences {
+			if slices.ContainsFunc(audiences, func(b string) bool { return strings.EqualFold(a, b) }) {
+				return nil, fault(7002138, "audience", strings.Join(audiences, " "))
+			}
+		}
+	}
+	return nil, fault(700212, strings.Join(audiences, " "))
+}
+
+// federatedFault chooses the code of a refused federated assertion.
+func federatedFault(c *call, err error, assertion string) error {
+	switch token.ClassOf(err) {
+	case token.ClassAudience:
+		return fault(700212, strings.Join(peekAudiences(assertion), " ")).WithCause(err)
+	case token.ClassExpired, token.ClassNotYet, token.ClassLifetime:
+		return fault(700024, c.now.UTC().Format(aadsts.TimeFormat), expiryOf(assertion)).WithCause(err)
+	case token.ClassKey, token.ClassKeyTime:
+		return fault(700027, "The key was not found").WithCause(err)
+	case token.ClassSignature:
+		return fault(700027, "The signature is wrong").WithCause(err)
+	case token.ClassAlgorithm, token.ClassHeader, token.ClassKind, token.ClassClaims:
+		return fault(50012, "the client assertion is not of an acceptable form").WithCause(err)
+	}
+	return fault(50027, "it cannot be read").WithCause(err)
+}
+
+// peekAudiences and expiryOf read one claim of an assertion for a message or
+// for comparison. Nothing is proven of it.
+func peekAudiences(assertion string) []string {
+	var one struct {
+		Audience json.RawMessage `json:"aud"`
+	}
+	if !peek(assertion, &one) {
+		return nil
+	}
+	var s string
+	if json.Unmarshal(one.Audience, &s) == nil {
+		return []string{s}
+	}
+	var list []string
+	_ = json.Unmarshal(one.Audience, &list)
+	return list
+}
+
+func expiryOf(assertion string) string {
+	var one struct {
+		Expires float64 `json:"exp"`
+	}
+	if !peek(assertion, &one) || one.Expires < 0 || one.Expires > 253402300799 {
+		return "unknown"
+	}
+	return time.Unix(int64(one.Expires), 0).UTC().Format(aadsts.TimeFormat)
+}
+
+func peek(assertion string, v any) bool {
+	parts := strings.Split(assertion, ".")
+	if len(parts) != 3 {
+		return false
+	}
+	raw, err := decode64(parts[1])
+	return err == nil && json.Unmarshal(raw, v) == nil
+}
