@@ -29,6 +29,10 @@ type Cluster struct {
 	// StrictSubresources checks subresources such as pods/portforward as
 	// actions of their own.
 	StrictSubresources bool `json:"strictSubresources,omitempty"`
+	// CustomResourceConditions checks custom resources as the actions
+	// customresources/read, write and delete, with the group and kind that
+	// conditions of role assignments test.
+	CustomResourceConditions bool `json:"customResourceConditions,omitempty"`
 	// ProofOfPossession demands signed requests instead of bearer tokens.
 	ProofOfPossession bool `json:"proofOfPossession,omitempty"`
 	// Connected is true for a cluster that somebody else runs.
