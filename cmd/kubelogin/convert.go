@@ -40,7 +40,7 @@ func (p *program) convert() *cobra.Command {
 				return err
 			}
 			if dryRun {
-				files, err := kubeconfig.LoadAll(paths)
+				files, err := kubeconfig.LoadUsers(paths)
 				if err != nil {
 					return err
 				}

@@ -12,7 +12,7 @@ import (
 // changed between the plan and the lock, the plan is made again.
 func Apply(paths []string, plan func([]*File) ([]Change, error), warn func(string)) ([]Change, error) {
 	for range 5 {
-		files, err := LoadAll(paths)
+		files, err := LoadUsers(paths)
 		if err != nil {
 			return nil, err
 		}

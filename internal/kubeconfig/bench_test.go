@@ -62,7 +62,7 @@ func BenchmarkPlan(b *testing.B) {
 			data := manyUsers(n)
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				f, err := Parse("config", data)
+				f, err := ParseUsers("config", data)
 				if err != nil {
 					b.Fatal(err)
 				}

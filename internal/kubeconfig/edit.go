@@ -46,29 +46,31 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 	crlf := bytes.Contains(f.Data, []byte("\r\n"))
 	var edits []edit
 	whole := false
+	done := map[string]bool{}
 	for _, it := range f.items("users") {
-		ex, ok := stanzas[text(it, "name")]
-		if !ok {
-			continue
+		name := text(it, "name")
+		ex, ok := stanzas[name]
+		if !ok || done[name] {
+			continue // the first of several wins
 		}
-		delete(stanzas, text(it, "name")) // the first of several wins
+		done[name] = true
 		_, body := get(it, "user")
 		if body = target(body); body == nil || body.Kind != yaml.MappingNode {
-			return nil, fmt.Errorf("%s: user %q is not a mapping", f.Path, text(it, "name"))
+			return nil, fmt.Errorf("%s: user %q is not a mapping", f.Path, name)
 		}
 		es, ok := f.stanzaEdits(it, body, ex, lines)
 		whole = whole || !ok
 		edits = append(edits, es...)
 	}
 	if whole {
-		return f.dumpAll(crlf)
+		return f.dumpAll(stanzas, crlf)
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
 	out := splice(lines, edits, crlf)
 	if !f.verify(out, edits) {
 		// Never trust text surgery over the parser: fall back to a dump of
 		// the tree, which loses blank lines and nothing else.
-		return f.dumpAll(crlf)
+		return f.dumpAll(stanzas, crlf)
 	}
 	return out, nil
 }
@@ -401,7 +403,15 @@ func same(a, b *yaml.Node) bool {
 	return true
 }
 
-func (f *File) dumpAll(crlf bool) ([]byte, error) {
+// dumpAll writes the changed tree.
+func (f *File) dumpAll(stanzas map[string]Exec, crlf bool) ([]byte, error) {
+	if f.partial {
+		full, err := Parse(f.Path, f.Data)
+		if err != nil {
+			return nil, err
+		}
+		return full.Replace(stanzas)
+	}
 	text, err := dump(f.root)
 	if err != nil {
 		return nil, err

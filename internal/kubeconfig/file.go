@@ -13,9 +13,10 @@ import (
 
 // File is one kubeconfig file, parsed.
 type File struct {
-	Path string
-	Data []byte
-	root *yaml.Node // the document's mapping; nil if the file is empty
+	Path    string
+	Data    []byte
+	root    *yaml.Node // the document's mapping; nil if the file is empty
+	partial bool       // the clusters were not parsed
 }
 
 // Paths are the files that kubectl would read: explicit alone if given, else
@@ -38,23 +39,23 @@ func Paths(explicit, kubeconfigEnv, home string) []string {
 	return out
 }
 
-// Load reads and parses a file.
-func Load(path string) (*File, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, data)
-}
+// LoadAll reads and parses files, leaving out those that do not exist.
+func LoadAll(paths []string) ([]*File, error) { return loadAll(paths, Parse) }
 
-// LoadAll loads files, leaving out those that do not exist.
-func LoadAll(paths []string) ([]*File, error) {
+// LoadUsers is LoadAll with ParseUsers.
+func LoadUsers(paths []string) ([]*File, error) { return loadAll(paths, ParseUsers) }
+
+func loadAll(paths []string, parse func(string, []byte) (*File, error)) ([]*File, error) {
 	var out []*File
 	for _, p := range paths {
-		f, err := Load(p)
+		data, err := os.ReadFile(p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		if err != nil {
+			return nil, err
+		}
+		f, err := parse(p, data)
 		if err != nil {
 			return nil, err
 		}
@@ -64,13 +65,64 @@ func LoadAll(paths []string) ([]*File, error) {
 }
 
 // Parse parses the content of a file.
-func Parse(path string, data []byte) (*File, error) {
+func Parse(path string, data []byte) (*File, error) { return parse(path, data, data) }
+
+// ParseUsers parses a file without its clusters where it is laid out as
+// kubectl writes it: their certificates are most of a large file, and nothing
+// about users needs them.
+func ParseUsers(path string, data []byte) (*File, error) {
+	rest, ok := withoutClusters(data)
+	f, err := parse(path, data, rest)
+	if err != nil && ok {
+		return Parse(path, data)
+	}
+	if err == nil {
+		f.partial = ok
+	}
+	return f, err
+}
+
+// withoutClusters blanks the lines of the top-level entry clusters, so that
+// line numbers stay. ok is false if the layout is not the usual one.
+func withoutClusters(data []byte) (rest []byte, ok bool) {
+	// With anchors, a part may be needed elsewhere.
+	if bytes.ContainsAny(data, "&*") {
+		return data, false
+	}
+	rest = make([]byte, 0, len(data))
+	inside, seen := false, false
+	for line := range bytes.Lines(data) {
+		switch c := line[0]; {
+		case c == ' ', c == '#', c == '\n', c == '\r', c == '-' && len(line) > 1 && line[1] == ' ':
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+			name, value, found := bytes.Cut(line, []byte(":"))
+			if !found || bytes.ContainsAny(name, " \"'") {
+				return data, false
+			}
+			inside = string(name) == "clusters" && len(bytes.TrimSpace(value)) == 0
+			seen = seen || inside
+		default:
+			return data, false
+		}
+		if inside {
+			line = line[len(line)-1:]
+			if line[0] != '\n' {
+				line = nil
+			}
+		}
+		rest = append(rest, line...)
+	}
+	return rest, seen
+}
+
+// parse reads text, which is data or a part of it.
+func parse(path string, data, text []byte) (*File, error) {
 	f := &File{Path: path, Data: data}
-	if len(bytes.TrimSpace(data)) == 0 {
+	if len(bytes.TrimSpace(text)) == 0 {
 		return f, nil
 	}
 	var doc yaml.Node
-	if err := yaml.Load(data, &doc, yaml.WithSingleDocument()); err != nil {
+	if err := yaml.Load(text, &doc, yaml.WithSingleDocument()); err != nil {
 		return nil, fmt.Errorf("unable to load kubeconfig: %s: %w", path, err)
 	}
 	root := &doc

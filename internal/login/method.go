@@ -79,12 +79,12 @@ func (e *entra) scope() string { return e.o.Scope() + " openid offline_access pr
 func (e *entra) form(grant string) (url.Values, error) {
 	f := url.Values{"grant_type": {grant}, "client_id": {e.o.ClientID}, "scope": {e.scope()}, "client_info": {"1"}}
 	if e.o.usesPoP() {
-		cnf, err := e.session.reqCnf()
+		key, err := e.session.popSigningKey()
 		if err != nil {
 			return nil, err
 		}
 		f.Set("token_type", "pop")
-		f.Set("req_cnf", cnf)
+		f.Set("req_cnf", key.ReqCnf())
 	}
 	return f, nil
 }

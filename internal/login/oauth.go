@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -335,11 +334,6 @@ func randomText(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)
 	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func guidWithoutDashes() string {
-	b, _ := hex.DecodeString(strings.ReplaceAll(newGUID(), "-", ""))
-	return hex.EncodeToString(b)
 }
 
 // claimsOf reads a token's payload without trusting it: only to show it to its

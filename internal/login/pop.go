@@ -2,18 +2,10 @@ package login
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"math/big"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/entrance-id/entrance/internal/tokencache"
 )
 
@@ -23,106 +15,51 @@ const popLife = 14 * time.Minute
 
 const popKeyName = "pop-key"
 
-// popKey is the key that this machine's proof-of-possession tokens are bound
-// to. It is made once and kept sealed in the cache.
-type popKey struct {
-	private *rsa.PrivateKey
-	n, e    string
-	kid     string
-}
-
-// popSigningKey returns the key, made if need be.
-func (s *Session) popSigningKey() (*popKey, error) {
+// popSigningKey returns the key that this machine's proof-of-possession tokens
+// are bound to. It is made once and kept sealed in the cache.
+func (s *Session) popSigningKey() (*pop.Key, error) {
 	if s.pop != nil {
 		return s.pop, nil
 	}
-	if k := s.storedPoPKey(); k != nil {
-		s.pop = k
-		return k, nil
+	if s.pop = s.storedPoPKey(); s.pop != nil {
+		return s.pop, nil
 	}
+	// One process makes the key; the others wait here and find it.
 	lock, err := s.store.Lock(context.Background(), tokencache.Key{Mode: popKeyName}, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Unlock()
-	if k := s.storedPoPKey(); k != nil {
-		s.pop = k
-		return k, nil
+	if s.pop = s.storedPoPKey(); s.pop != nil {
+		return s.pop, nil
 	}
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	k, err := pop.GenerateKey()
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
+	der, err := k.MarshalPKCS8()
 	if err != nil {
 		return nil, err
 	}
 	if err := s.store.PutBlob(popKeyName, der); err != nil {
 		s.sys.Logf(3, "the PoP key could not be kept: %v", err)
 	}
-	s.pop = newPoPKey(private)
-	return s.pop, nil
+	s.pop = k
+	return k, nil
 }
 
-func (s *Session) storedPoPKey() *popKey {
+func (s *Session) storedPoPKey() *pop.Key {
 	der, ok := s.store.GetBlob(popKeyName)
 	if !ok {
 		return nil
 	}
-	k, err := x509.ParsePKCS8PrivateKey(der)
-	private, isRSA := k.(*rsa.PrivateKey)
-	if err != nil || !isRSA {
+	k, err := pop.ParseKey(der)
+	if err != nil {
+		s.sys.Logf(5, "the stored PoP key is damaged; a new one is made")
 		return nil
 	}
-	return newPoPKey(private)
-}
-
-func newPoPKey(private *rsa.PrivateKey) *popKey {
-	k := &popKey{
-		private: private,
-		n:       base64.RawURLEncoding.EncodeToString(private.N.Bytes()),
-		e:       base64.RawURLEncoding.EncodeToString(big.NewInt(int64(private.E)).Bytes()),
-	}
-	// RFC 7638: the required members in lexical order, without white space.
-	sum := sha256.Sum256([]byte(`{"e":"` + k.e + `","kty":"RSA","n":"` + k.n + `"}`))
-	k.kid = base64.RawURLEncoding.EncodeToString(sum[:])
 	return k
 }
-
-// reqCnf names the key in a token request.
-func (s *Session) reqCnf() (string, error) {
-	k, err := s.popSigningKey()
-	if err != nil {
-		return "", err
-	}
-	return base64.RawURLEncoding.EncodeToString([]byte(`{"kid":"` + k.kid + `","xms_ksl":"sw"}`)), nil
-}
-
-// The members of a signed request in the order in which they are sent.
-type (
-	popHeader struct {
-		Typ string `json:"typ"`
-		Alg string `json:"alg"`
-		Kid string `json:"kid"`
-	}
-	popJWK struct {
-		E   string `json:"e"`
-		Kty string `json:"kty"`
-		N   string `json:"n"`
-		Alg string `json:"alg"`
-		Kid string `json:"kid"`
-	}
-	popCnf struct {
-		JWK popJWK `json:"jwk"`
-	}
-	popPayload struct {
-		At    string `json:"at"`
-		Ts    int64  `json:"ts"`
-		U     string `json:"u"`
-		Cnf   popCnf `json:"cnf"`
-		Nonce string `json:"nonce"`
-	}
-)
 
 // signed wraps an access token into a fresh signed request for the cluster
 // that --pop-claims names. It ends no later than the request is good for, so
@@ -139,26 +76,13 @@ func (s *Session) signed(t Token) (Token, error) {
 	var bound struct {
 		Cnf struct{ Kid string }
 	}
-	if claimsOf(t.Value, &bound) && bound.Cnf.Kid != "" && bound.Cnf.Kid != k.kid {
-		return t, errors.New("the provider bound the token to another key")
+	if claimsOf(t.Value, &bound) && bound.Cnf.Kid != "" && bound.Cnf.Kid != k.Thumbprint() {
+		return t, errors.New("failed to get token: the provider bound the token to another key")
 	}
 	now := s.sys.Clock.Now()
-	header, err := json.Marshal(popHeader{"pop", "RS256", k.kid})
-	if err != nil {
+	if t.Value, err = k.Sign(t.Value, claims["u"], pop.NewNonce(), now); err != nil {
 		return t, err
 	}
-	payload, err := json.Marshal(popPayload{At: t.Value, Ts: now.Unix(), U: claims["u"],
-		Cnf: popCnf{popJWK{k.e, "RSA", k.n, "RS256", k.kid}}, Nonce: guidWithoutDashes()})
-	if err != nil {
-		return t, err
-	}
-	input := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	sum := sha256.Sum256([]byte(input))
-	sig, err := rsa.SignPKCS1v15(nil, k.private, crypto.SHA256, sum[:])
-	if err != nil {
-		return t, fmt.Errorf("signing the PoP token: %w", err)
-	}
-	t.Value = input + "." + base64.RawURLEncoding.EncodeToString(sig)
 	if end := now.Add(popLife).UTC().Truncate(time.Second); end.Before(t.ExpiresOn) {
 		t.ExpiresOn = end
 	}

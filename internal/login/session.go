@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/clock"
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/entrance-id/entrance/internal/tokencache"
 )
 
@@ -52,7 +53,7 @@ type Session struct {
 	method method
 	key    tokencache.Key
 	bind   string
-	pop    *popKey
+	pop    *pop.Key
 }
 
 // method is one way to get a token. Implementations check their options when
@@ -150,7 +151,7 @@ func (s *Session) cacheable() bool {
 			s.sys.Logf(5, "not cached: %v", err)
 			return false
 		}
-		parts = append(parts, []byte(k.kid))
+		parts = append(parts, []byte(k.Thumbprint()))
 	}
 	if len(parts) > 0 {
 		s.bind = s.store.Digest(parts...)
