@@ -180,12 +180,12 @@ type relay struct {
 
 func newRelay(t testing.TB, to string) *relay {
 	t.Helper()
+	relays.add(1) // before it listens, and until after it has stopped
+	t.Cleanup(func() { relays.add(-1) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	relays.add(1)
-	t.Cleanup(func() { relays.add(-1) })
 	r := &relay{l: l, to: to, open: true, live: map[net.Conn]struct{}{}}
 	go r.run()
 	t.Cleanup(func() {

@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/store/etcd"
 )
 
 // Format is the version of the layout in etcd and in the data directory. A
@@ -41,7 +42,7 @@ type Store struct {
 	tables  map[string]*table
 	seal    *sealer // nil if no seal key was given
 	client  *clientv3.Client
-	server  *embedded // nil with external etcd, and in a sibling
+	server  *etcd.Server // nil with external etcd, and in a sibling
 	sibling bool
 	leases  *leasePool
 	slow    chan struct{} // one at a time for transactions that keep conflicting
@@ -93,14 +94,13 @@ func Open(ctx context.Context, cfg Config, tables ...AnyTable) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if len(cfg.Endpoints) > 0 {
-		s.client, err = dial(cfg, s.log)
-		if err == nil {
-			err = s.checkServers(ctx)
-		}
+		s.client, err = etcd.Dial(ctx, cfg.Endpoints, cfg.TLS, s.log)
 	} else {
-		s.server, err = startEmbedded(ctx, cfg, s.log, s.fail)
+		s.server, err = etcd.Start(ctx, etcd.Config{
+			Dir: cfg.Dir, Format: Format, NoFsync: cfg.UnsafeNoFsync, Logger: s.log, Fail: s.fail,
+		})
 		if err == nil {
-			s.client = s.server.client
+			s.client = s.server.Client()
 		}
 	}
 	if err == nil {
@@ -256,11 +256,11 @@ func (s *Store) Close() error {
 	if f := s.fault.Load(); f == nil || !f.fatal {
 		s.wg.Wait() // what waits for a failed etcd may wait for ever
 	}
-	if s.client != nil && !s.sibling {
+	switch {
+	case s.server != nil:
+		return s.server.Close()
+	case s.client != nil && !s.sibling:
 		s.client.Close()
-	}
-	if s.server != nil {
-		return s.server.close()
 	}
 	return nil
 }
@@ -351,7 +351,7 @@ func (s *Store) Fresh(ctx context.Context) error {
 // restore` understands. Sealed values stay sealed: the key is kept apart.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	if s.server != nil {
-		return s.server.backup(w)
+		return s.server.Backup(w)
 	}
 	r, err := s.client.Snapshot(ctx)
 	if err != nil {

@@ -1,4 +1,6 @@
-package store
+// Package etcd runs an etcd server inside this process, or connects to one that
+// runs elsewhere, and gives both as the same client.
+package etcd
 
 import (
 	"bytes"
@@ -32,10 +34,10 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 )
 
-// embedded is an etcd server inside this process. It has no listener at all: the
+// Server is an etcd server inside this process. It has no listener at all: the
 // client calls it directly, so there is nothing for another user or another
 // program of the machine to connect to.
-type embedded struct {
+type Server struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	lock   *flock.Flock
@@ -62,7 +64,17 @@ var setSegmentSize = sync.OnceFunc(func() {
 	wal.SegmentSizeBytes = 8 << 20
 })
 
-func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(error)) (_ *embedded, err error) {
+// Config describes an embedded server.
+type Config struct {
+	Dir     string // data directory, which belongs to one process at a time
+	Format  int    // version of the data; a directory of another is refused
+	NoFsync bool   // quick and forgetful, for tests
+	Logger  *slog.Logger
+	Fail    func(error) // called if the server stops by itself, as when the disk is full
+}
+
+// Start returns a server that answers. It takes the directory for this process.
+func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Dir == "" {
 		return nil, errs.New(errs.Invalid, "the store needs a data directory or the endpoints of an etcd cluster")
 	}
@@ -82,14 +94,14 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(
 			lock.Unlock()
 		}
 	}()
-	if err := checkDirFormat(dir); err != nil {
+	if err := checkDirFormat(dir, cfg.Format); err != nil {
 		return nil, err
 	}
 	setSegmentSize()
 	var once sync.Once
 	failed := make(chan struct{})
-	zl, quiet := zapLogger(log, func(err error) {
-		fail(err)
+	zl, quiet := zapLogger(cfg.Logger, func(err error) {
+		cfg.Fail(err)
 		once.Do(func() { close(failed) })
 	})
 	// Starting and stopping, etcd warns of what is meant to be as it is.
@@ -109,10 +121,10 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(
 	// One member elects itself; short ticks make the start quick and allow
 	// leases of a second.
 	ec.TickMs, ec.ElectionMs = 25, 250
-	if cfg.UnsafeNoFsync {
+	if cfg.NoFsync {
 		ec.TickMs, ec.ElectionMs = 10, 50
 	}
-	ec.UnsafeNoFsync = cfg.UnsafeNoFsync
+	ec.UnsafeNoFsync = cfg.NoFsync
 	ec.MaxTxnOps = maxTxnOps
 	ec.MaxRequestBytes = maxRequestBytes
 	ec.QuotaBackendBytes = quotaBytes
@@ -141,7 +153,7 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger, fail func(
 		inner:  adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(e.Server)),
 		failed: failed,
 	}, client)
-	return &embedded{etcd: e, client: client, lock: lock, quiet: quiet, failed: failed}, nil
+	return &Server{etcd: e, client: client, lock: lock, quiet: quiet, failed: failed}, nil
 }
 
 // directKV lets a call to the server in this process end when its context does,
@@ -193,9 +205,12 @@ func (kv *directKV) Compact(ctx context.Context, in *pb.CompactionRequest, _ ...
 	return direct(kv, ctx, in, kv.inner.Compact)
 }
 
-// backup writes what Maintenance.Snapshot of a remote server would: the database
+// Client returns the client of the server, which ends with it.
+func (e *Server) Client() *clientv3.Client { return e.client }
+
+// Backup writes what Maintenance.Snapshot of a remote server would: the database
 // and its checksum. (Over the direct client that call ends in an error.)
-func (e *embedded) backup(w io.Writer) error {
+func (e *Server) Backup(w io.Writer) error {
 	snap := e.etcd.Server.Backend().Snapshot()
 	defer snap.Close()
 	sum := sha256.New()
@@ -208,10 +223,11 @@ func (e *embedded) backup(w io.Writer) error {
 	return nil
 }
 
-// close stops the server. A server that has failed may never finish stopping, and
+// Close stops the client and the server. A server that has failed may never finish stopping, and
 // is left to the end of the process.
-func (e *embedded) close() error {
+func (e *Server) Close() error {
 	e.quiet.Store(true)
+	e.client.Close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -256,9 +272,9 @@ func lockDir(dir string) (*flock.Flock, error) {
 }
 
 // checkDirFormat refuses a directory of another format, and marks a new one.
-func checkDirFormat(dir string) error {
+func checkDirFormat(dir string, format int) error {
 	path := filepath.Join(dir, formatFile)
-	want := fmt.Sprintf("entrance store %d\n", Format)
+	want := fmt.Sprintf("entrance store %d\n", format)
 	b, err := os.ReadFile(path)
 	switch {
 	case err == nil && bytes.Equal(b, []byte(want)):

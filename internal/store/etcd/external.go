@@ -1,7 +1,8 @@
-package store
+package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,12 +13,13 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 )
 
-// dial makes a client of an existing cluster. It does not wait for it.
-func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
+// Dial returns a client of an existing cluster of which at least one member
+// answers, and none is of a version that cannot be used.
+func Dial(ctx context.Context, endpoints []string, tls *tls.Config, log *slog.Logger) (*clientv3.Client, error) {
 	zl, _ := zapLogger(log, func(error) {})
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints:            cfg.Endpoints,
-		TLS:                  cfg.TLS,
+		Endpoints:            endpoints,
+		TLS:                  tls,
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
@@ -25,19 +27,23 @@ func dial(cfg Config, log *slog.Logger) (*clientv3.Client, error) {
 		Logger:               zl,
 	})
 	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "etcd endpoints %s", strings.Join(cfg.Endpoints, ", "))
+		return nil, errs.Wrap(errs.Invalid, err, "etcd endpoints %s", strings.Join(endpoints, ", "))
+	}
+	if err := checkServers(ctx, c); err != nil {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
 }
 
 // checkServers refuses servers whose progress notifications cannot be trusted:
 // before 3.4.31 and 3.5.13 they could run ahead of the events.
-func (s *Store) checkServers(ctx context.Context) error {
+func checkServers(ctx context.Context, c *clientv3.Client) error {
 	var first error
 	reached := false
-	for _, ep := range s.client.Endpoints() {
+	for _, ep := range c.Endpoints() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		st, err := s.client.Status(ctx, ep)
+		st, err := c.Status(ctx, ep)
 		cancel()
 		if err != nil {
 			if first == nil {
@@ -51,7 +57,7 @@ func (s *Store) checkServers(ctx context.Context) error {
 		}
 	}
 	if !reached {
-		return errs.Wrap(errs.Unavailable, first, "no etcd answers at %s: check the addresses, the certificates and that it runs", strings.Join(s.client.Endpoints(), ", "))
+		return errs.Wrap(errs.Unavailable, first, "no etcd answers at %s: check the addresses, the certificates and that it runs", strings.Join(c.Endpoints(), ", "))
 	}
 	return nil
 }
