@@ -100,7 +100,7 @@ func BenchmarkDecide(b *testing.B) {
 func BenchmarkDecideGroups(b *testing.B) {
 	s := benchSnapshot(b, 100_000)
 	for _, groups := range []int{0, 10, 200} {
-		r := benchRequest(b, 1, groups, "Microsoft.ContainerService/managedClusters/stable.example.com/crontabs/read")
+		r := benchRequest(b, 1, groups, "Microsoft.Compute/virtualMachines/login/action")
 		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

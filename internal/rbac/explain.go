@@ -174,7 +174,8 @@ func (r *Role) breadth() int {
 	for _, p := range r.Permissions {
 		for _, a := range slices.Concat(p.Actions, p.DataActions) {
 			if i := strings.IndexByte(a, '*'); i >= 0 {
-				n += max(1, 20-4*strings.Count(a[:i], "/"))
+				// Everything; a provider; a resource type; less than that.
+				n += [...]int{100_000, 20_000, 5_000, 2}[min(3, strings.Count(a[:i], "/"))]
 			} else {
 				n++
 			}
