@@ -61,6 +61,21 @@ func ids(list []directory.ObjectID) map[directory.ObjectID]bool {
 	return m
 }
 
+// checks holds method expressions: method values would be made anew for each
+// policy.
+var checks = [...]struct {
+	name  Condition
+	match func(*subject, *compiled) (bool, string)
+}{
+	{CondUsers, (*subject).matchWho}, // or service principals
+	{CondApplication, (*subject).matchApplication},
+	{CondClientType, (*subject).matchClientType},
+	{CondPlatform, (*subject).matchPlatform},
+	{CondLocation, (*subject).matchLocation},
+	{CondDevice, (*subject).matchDevice},
+	{CondAuthFlow, (*subject).matchFlow},
+}
+
 // applies tells whether every condition of the policy matches, and if not,
 // which did not. Without trace it stops at the first.
 func (x *subject) applies(c *compiled, trace bool) (bool, Condition, []ConditionTrace) {
@@ -70,19 +85,11 @@ func (x *subject) applies(c *compiled, trace bool) (bool, Condition, []Condition
 	if c.Conditions.Workloads != nil {
 		who = CondServicePrincipals
 	}
-	for _, check := range [...]struct {
-		name  Condition
-		match func(*compiled) (bool, string)
-	}{
-		{who, x.matchWho},
-		{CondApplication, x.matchApplication},
-		{CondClientType, x.matchClientType},
-		{CondPlatform, x.matchPlatform},
-		{CondLocation, x.matchLocation},
-		{CondDevice, x.matchDevice},
-		{CondAuthFlow, x.matchFlow},
-	} {
-		ok, detail := check.match(c)
+	for _, check := range checks {
+		if check.name == CondUsers {
+			check.name = who
+		}
+		ok, detail := check.match(x, c)
 		if !ok && first == "" {
 			first = check.name
 			if !trace {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/conditionalaccess/devicefilter"
 	"github.com/entrance-id/entrance/internal/directory"
 )
 
@@ -60,39 +61,21 @@ type Workload struct {
 	Foreign         bool // the application belongs to another tenant
 }
 
-// Device is a device whose key has been proven in this session.
-type Device struct {
-	ID         string // deviceId
-	Compliant  bool
-	TrustType  TrustType
-	Attributes DeviceAttributes
-}
+// Device is a device whose key has been proven in this session; its attributes
+// are the directory's.
+type Device = devicefilter.Device
 
-// DeviceAttributes are the other properties of the directory's device object
-// that a filter may name. Empty means null.
-type DeviceAttributes struct {
-	DisplayName            string
-	DeviceOwnership        string // Company or Personal
-	EnrollmentProfileName  string
-	Manufacturer           string
-	MdmAppID               string
-	Model                  string
-	OperatingSystem        string
-	OperatingSystemVersion string
-	PhysicalIDs            []string
-	ProfileType            string
-	SystemLabels           []string
-	ExtensionAttributes    [15]string // extensionAttribute1 is at index 0
-}
+// DeviceAttributes are the properties of a device that only filters look at.
+type DeviceAttributes = devicefilter.Attributes
 
 // TrustType says how a device is joined.
-type TrustType string
+type TrustType = devicefilter.TrustType
 
 // The trust types. Only ServerAD, a hybrid join, satisfies domainJoinedDevice.
 const (
-	TrustAzureAD   TrustType = "AzureAD"
-	TrustServerAD  TrustType = "ServerAD"
-	TrustWorkplace TrustType = "Workplace"
+	TrustAzureAD   = devicefilter.AzureAD
+	TrustServerAD  = devicefilter.ServerAD
+	TrustWorkplace = devicefilter.Workplace
 )
 
 // Platform is a device platform by its Graph name.

@@ -99,15 +99,6 @@ func readRange(o *object) (netip.Prefix, bool) {
 // MarshalJSON returns the document as it was received.
 func (l *NamedLocation) MarshalJSON() ([]byte, error) { return slices.Clone(l.raw), nil }
 
-// UnmarshalJSON is ParseNamedLocation.
-func (l *NamedLocation) UnmarshalJSON(raw []byte) error {
-	m, err := ParseNamedLocation(raw)
-	if err == nil {
-		*l = *m
-	}
-	return err
-}
-
 // Contains tells whether a sign-in from the address and country is inside the
 // location. IPv4 addresses written as IPv6 count as IPv4.
 func (l *NamedLocation) Contains(a netip.Addr, country string) bool {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/conditionalaccess/devicefilter"
 	"github.com/entrance-id/entrance/internal/directory"
 )
 
@@ -96,7 +97,7 @@ type IncludeExclude struct {
 // DeviceFilter puts devices in (Exclude false) or out of a policy's scope.
 type DeviceFilter struct {
 	Exclude bool
-	Rule    *Filter
+	Rule    *devicefilter.Filter
 }
 
 // Grant holds the grant controls.
@@ -179,15 +180,6 @@ func ParsePolicy(raw []byte) (*Policy, error) {
 
 // MarshalJSON returns the document as it was received.
 func (p *Policy) MarshalJSON() ([]byte, error) { return slices.Clone(p.raw), nil }
-
-// UnmarshalJSON is ParsePolicy.
-func (p *Policy) UnmarshalJSON(raw []byte) error {
-	q, err := ParsePolicy(raw)
-	if err == nil {
-		*p = *q
-	}
-	return err
-}
 
 func readID(o *object) string {
 	id := o.str("id")
@@ -357,7 +349,7 @@ func readFilter(o *object) *DeviceFilter {
 	if mode == "" {
 		o.fail("mode", "is required.")
 	}
-	f, err := ParseFilter(rule)
+	f, err := devicefilter.Parse(rule)
 	if err != nil {
 		o.fail("rule", "is not a valid rule: %s", err)
 	}

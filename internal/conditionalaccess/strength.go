@@ -94,15 +94,6 @@ func parseCombination(s string) ([]Method, bool) {
 // MarshalJSON returns the document as it was received.
 func (s *AuthenticationStrength) MarshalJSON() ([]byte, error) { return slices.Clone(s.raw), nil }
 
-// UnmarshalJSON is ParseAuthenticationStrength.
-func (s *AuthenticationStrength) UnmarshalJSON(raw []byte) error {
-	t, err := ParseAuthenticationStrength(raw)
-	if err == nil {
-		*s = *t
-	}
-	return err
-}
-
 // SatisfiedBy tells whether the methods cover one of the combinations.
 func (s *AuthenticationStrength) SatisfiedBy(done []Authentication) bool {
 	return slices.ContainsFunc(s.Combinations, func(combo []Method) bool {

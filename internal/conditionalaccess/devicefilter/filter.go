@@ -1,4 +1,4 @@
-package conditionalaccess
+package devicefilter
 
 import (
 	"fmt"
@@ -14,9 +14,7 @@ const (
 	maxRuleList  = 256
 )
 
-// Filter is a compiled device filter rule, such as
-//
-//	device.isCompliant -eq True -and -not (device.model -startsWith "Virtual")
+// Filter is a compiled device filter rule.
 //
 // -not binds tighter than -and, -and tighter than -or; hyphens before the three
 // are optional, operators and properties are matched without regard to case,
@@ -35,14 +33,14 @@ func (f *Filter) String() string { return f.rule }
 // without one.
 func (f *Filter) Match(d *Device) bool { return f.root.match(d) }
 
-// FilterError says what is wrong with a rule, and where.
-type FilterError struct {
+// Error says what is wrong with a rule, and where.
+type Error struct {
 	Offset int // in bytes from the start of the rule
 	Text   string
 }
 
 // Error returns the text with the position, counted from 1.
-func (e *FilterError) Error() string { return fmt.Sprintf("%s at position %d", e.Text, e.Offset+1) }
+func (e *Error) Error() string { return fmt.Sprintf("%s at position %d", e.Text, e.Offset+1) }
 
 type filterNode interface{ match(*Device) bool }
 
@@ -170,13 +168,13 @@ var filterOperators = func() map[string]filterOperator {
 	return m
 }()
 
-// ParseFilter compiles a rule. The error is a *FilterError.
-func ParseFilter(rule string) (*Filter, error) {
+// Parse compiles a rule. The error is a *Error.
+func Parse(rule string) (*Filter, error) {
 	if len(rule) > maxRule {
-		return nil, &FilterError{maxRule, fmt.Sprintf("the rule is longer than %d bytes", maxRule)}
+		return nil, &Error{maxRule, fmt.Sprintf("the rule is longer than %d bytes", maxRule)}
 	}
 	if !utf8.ValidString(rule) {
-		return nil, &FilterError{0, "the rule is not valid UTF-8"}
+		return nil, &Error{0, "the rule is not valid UTF-8"}
 	}
 	p := &filterParser{rule: rule}
 	p.next()
@@ -207,12 +205,12 @@ type filterParser struct {
 	text  string
 	dash  bool // the word began with a hyphen
 	terms int
-	err   *FilterError
+	err   *Error
 }
 
 func (p *filterParser) fail(format string, args ...any) {
 	if p.err == nil {
-		p.err = &FilterError{p.start, fmt.Sprintf(format, args...)}
+		p.err = &Error{p.start, fmt.Sprintf(format, args...)}
 	}
 	p.tok = tokenEnd
 	p.pos = len(p.rule)
@@ -433,4 +431,12 @@ func (p *filterParser) list(n *termNode) {
 			return
 		}
 	}
+}
+
+// clip shortens a rule's text for an error message.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
 }

@@ -1,18 +1,18 @@
-package conditionalaccess_test
+package devicefilter_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	ca "github.com/entrance-id/entrance/internal/conditionalaccess"
+	"github.com/entrance-id/entrance/internal/conditionalaccess/devicefilter"
 )
 
-var paw = &ca.Device{ID: "D1", Compliant: true, TrustType: ca.TrustAzureAD, Attributes: ca.DeviceAttributes{
+var paw = &devicefilter.Device{ID: "D1", Compliant: true, TrustType: devicefilter.AzureAD, Attributes: devicefilter.Attributes{
 	DisplayName: "PAW-7", OperatingSystem: "Windows", Model: `Book "X"`, PhysicalIDs: []string{"[USER-HWID]:1", "[ZTDId]:lab"}, ExtensionAttributes: [15]string{14: "gold"},
 }}
 
-func TestFilterMatch(t *testing.T) {
+func TestMatch(t *testing.T) {
 	for _, tc := range []struct {
 		rule       string
 		paw, other bool // other: no device
@@ -46,7 +46,7 @@ func TestFilterMatch(t *testing.T) {
 		{`-not device.model -eq "a" -and device.isCompliant -eq True`, true, false},
 		{`-not (device.model -eq "a" -and device.isCompliant -eq True)`, true, true},
 	} {
-		f, err := ca.ParseFilter(tc.rule)
+		f, err := devicefilter.Parse(tc.rule)
 		if err != nil {
 			t.Errorf("%s: %v", tc.rule, err)
 			continue
@@ -60,7 +60,7 @@ func TestFilterMatch(t *testing.T) {
 	}
 }
 
-func TestFilterErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	for _, tc := range []struct {
 		rule   string
 		offset int
@@ -92,8 +92,8 @@ func TestFilterErrors(t *testing.T) {
 		{strings.Repeat("-not ", 100) + `device.model -eq "x"`, 165, "nested deeper"},
 		{strings.Repeat(`device.model -eq "" -or `, 128) + `device.model -eq ""`, 3072, "longer"},
 	} {
-		_, err := ca.ParseFilter(tc.rule)
-		var fe *ca.FilterError
+		_, err := devicefilter.Parse(tc.rule)
+		var fe *devicefilter.Error
 		if !errors.As(err, &fe) {
 			t.Errorf("%.40s: error %v", tc.rule, err)
 			continue
@@ -104,24 +104,24 @@ func TestFilterErrors(t *testing.T) {
 	}
 }
 
-func FuzzParseFilter(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{`device.isCompliant -eq True`, `-not (device.model -in ["a","b"] -or device.trustType -ne 'x')`, "device.model -eq \"`", `((`, `device.physicalIds -contains "[x]"`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, rule string) {
-		flt, err := ca.ParseFilter(rule)
+		flt, err := devicefilter.Parse(rule)
 		if err != nil {
-			var fe *ca.FilterError
+			var fe *devicefilter.Error
 			if !errors.As(err, &fe) || fe.Offset < 0 || fe.Offset > len(rule) {
 				t.Fatalf("error %v", err)
 			}
 			return
 		}
-		neg, err := ca.ParseFilter("-not (" + rule + ")")
+		neg, err := devicefilter.Parse("-not (" + rule + ")")
 		if err != nil {
 			return // one level or a few bytes too many
 		}
-		for _, d := range []*ca.Device{nil, paw} {
+		for _, d := range []*devicefilter.Device{nil, paw} {
 			if flt.Match(d) == neg.Match(d) {
 				t.Fatalf("%q and its negation agree", rule)
 			}
