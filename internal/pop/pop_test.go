@@ -180,6 +180,13 @@ func (p parts) sign(t testing.TB) string {
 	return input + "." + jws.Encode(sig)
 }
 
+// rename changes the modulus, and the kid everywhere to its thumbprint.
+func (p parts) rename(from, to string) parts {
+	r := strings.NewReplacer(from, to, pop.ThumbprintForTest(from), pop.ThumbprintForTest(to))
+	p.header, p.payload = r.Replace(p.header), r.Replace(p.payload)
+	return p
+}
+
 func replace(t testing.TB, s, old, new string) string {
 	t.Helper()
 	if !strings.Contains(s, old) {
@@ -276,9 +283,9 @@ func refusals(t testing.TB) map[string]struct {
 	if err == nil {
 		weak := good
 		weak.private = big
-		weak.payload = replace(t, weak.payload, n, jws.Encode(big.N.Bytes()))
-		add("weak key", pop.ClassKey, weak.sign(t))
+		add("weak key", pop.ClassKey, weak.rename(n, jws.Encode(big.N.Bytes())).sign(t))
 	}
+	add("one key by two names", pop.ClassKey, good.rename(n, jws.Encode(append([]byte{0}, good.private.N.Bytes()...))).sign(t))
 	return m
 }
 
@@ -302,7 +309,11 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if _, err := pop.Verify(shell(t, testKey(), now), pop.Options{Now: now}); pop.ClassOf(err) != pop.ClassHost {
+	anywhere, err := testKey().Sign("inner", "", "", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pop.Verify(anywhere, pop.Options{Now: now}); pop.ClassOf(err) != pop.ClassHost {
 		t.Errorf("without a configured host: %v", err)
 	}
 }

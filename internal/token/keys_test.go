@@ -220,6 +220,26 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+func TestPublished(t *testing.T) {
+	m := newKeys(t, 2)
+	p := token.DefaultPolicy
+	a := keyAt(t, m[0], token.KeyTimes{Published: now.Add(-50 * day), Activates: now.Add(-40 * day)})
+	b := keyAt(t, m[1], token.KeyTimes{Published: now, Activates: now.Add(3 * day)})
+	set := newSet(t, p, a, b)
+	end := b.Times.Activates.Add(p.Grace)
+	for _, tc := range []struct {
+		at   time.Time
+		want []token.KeyID
+	}{
+		{now.Add(-1), []token.KeyID{a.ID}}, {now, []token.KeyID{a.ID, b.ID}},
+		{end.Add(-1), []token.KeyID{a.ID, b.ID}}, {end, []token.KeyID{b.ID}},
+	} {
+		if d := cmp.Diff(tc.want, ids(set.Published(tc.at))); d != "" {
+			t.Errorf("%v: %s", tc.at, d)
+		}
+	}
+}
+
 func TestSetOfOneTenant(t *testing.T) {
 	if _, err := token.NewSet(token.DefaultPolicy, testKey(t, tenantA), testKey(t, tenantB)); err == nil {
 		t.Error("keys of two tenants in one set")
