@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +102,7 @@ func newWebhooks(t *testing.T) *webhooks {
 	mux.HandleFunc("POST /authenticate", w.authenticate)
 	mux.HandleFunc("POST /authorize", w.authorize)
 	mux.HandleFunc("POST /deny", w.authorize)
+	mux.HandleFunc("POST /mutate", w.mutate)
 	w.server = httptest.NewUnstartedServer(mux)
 	w.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	w.server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
@@ -163,6 +167,23 @@ func (w *webhooks) authorize(rw http.ResponseWriter, r *http.Request) {
 		review.Status = authorizationv1.SubjectAccessReviewStatus{Denied: true, Reason: w.deny}
 	case r.URL.Path == "/authorize" && a != nil && a.Resource == "configmaps" && a.Verb == "list":
 		review.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "ann may list config maps"}
+	}
+	_ = json.NewEncoder(rw).Encode(review)
+}
+
+func (w *webhooks) mutate(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(r)
+	var review admissionv1.AdmissionReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return
+	}
+	patch := admissionv1.PatchTypeJSONPatch
+	review.Response = &admissionv1.AdmissionResponse{
+		UID: review.Request.UID, Allowed: true, PatchType: &patch,
+		Patch: []byte(`[{"op":"add","path":"/metadata/labels/mutated","value":"yes"}]`),
 	}
 	_ = json.NewEncoder(rw).Encode(review)
 }
@@ -256,6 +277,53 @@ func processes(t *testing.T, dir string) []string {
 		}
 	}
 	return out
+}
+
+// etcdKeys counts the keys under a prefix in the etcd of the clusters in dir.
+func etcdKeys(t *testing.T, dir, prefix string) int64 {
+	t.Helper()
+	url := ""
+	for _, p := range processes(t, dir) {
+		if pid, name, _ := strings.Cut(p, " "); name == "etcd" {
+			data, err := os.ReadFile("/proc/" + pid + "/cmdline")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for arg := range strings.SplitSeq(string(data), "\x00") {
+				if v, ok := strings.CutPrefix(arg, "--listen-client-urls="); ok {
+					url = v
+				}
+			}
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "etcd/tls/client.crt"), filepath.Join(dir, "etcd/tls/client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "etcd/tls/ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	cfg := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
+	// Nobody gets in without a certificate of this start's authority.
+	if conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), &tls.Config{RootCAs: pool}); err == nil {
+		_, err := conn.Read(make([]byte, 1)) // TLS 1.3 tells only now
+		if conn.Close(); err == nil || !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("etcd let in a client without a certificate: %v", err)
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r, err := client.Get(t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Count
 }
 
 func rss(t *testing.T, pid int) int {
@@ -378,6 +446,7 @@ func TestCluster(t *testing.T) {
 		w.set(func() { w.groups = []string{otherGroup} })
 		e := *s.Entra
 		e.DenyURL = w.server.URL + "/deny"
+		e.MutatePodsURL = w.server.URL + "/mutate"
 		s.Entra = &e
 		before := c.Status()
 		apply(t, m, s)
@@ -399,6 +468,59 @@ func TestCluster(t *testing.T) {
 			t.Errorf("somebody without an oid: %v", err)
 		}
 		w.set(func() { w.deny = "" })
+	})
+
+	t.Run("mutating webhook", func(t *testing.T) {
+		for _, use := range []string{"true", "false"} {
+			p, err := admin.CoreV1().Pods("default").Create(t.Context(), &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: "wi-" + use, Labels: map[string]string{"azure.workload.identity/use": use}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "a"}}},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Labels["mutated"] == "yes"; got != (use == "true") {
+				t.Errorf("use=%s: mutated %v", use, got)
+			}
+		}
+		w.set(func() {
+			if !slices.Equal(w.clients["/mutate"], []string{"azure/one"}) {
+				t.Errorf("the mutating webhook saw %q", w.clients["/mutate"])
+			}
+		})
+	})
+
+	t.Run("kubectl", func(t *testing.T) {
+		link := filepath.Join(t.TempDir(), "kubectl")
+		if err := os.Symlink(binary(t), link); err != nil {
+			t.Fatal(err)
+		}
+		kubeconfig, err := c.AdminKubeconfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kubectl := func(args ...string) string {
+			t.Helper()
+			cmd := exec.Command(link, append([]string{"--kubeconfig=" + file}, args...)...)
+			cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("kubectl %q: %v", args, err)
+			}
+			return string(out)
+		}
+		if out := kubectl("version"); strings.Count(out, "v1.36.3") != 2 || strings.Contains(out, "WARNING") {
+			t.Errorf("versions:\n%s", out)
+		}
+		if out := kubectl("get", "nodes"); strings.Count(out, " Ready ") != 3 || strings.Count(out, " agent ") != 3 {
+			t.Errorf("nodes:\n%s", out)
+		} else {
+			t.Log("\n" + out)
+		}
 	})
 
 	t.Run("pods", func(t *testing.T) { podLife(t, admin) })
@@ -476,6 +598,9 @@ func TestCluster(t *testing.T) {
 		if _, err := whoami(t, tokenClient(t, two, "ann")); !apierrors.IsUnauthorized(err) {
 			t.Errorf("a token at a cluster without Entra: %v, want 401", err)
 		}
+		if one, two := etcdKeys(t, dir, "/clusters/one/"), etcdKeys(t, dir, "/clusters/two/"); one == 0 || two == 0 || one+two != etcdKeys(t, dir, "/") {
+			t.Errorf("%d and %d keys under the clusters' prefixes, %d in all", one, two, etcdKeys(t, dir, "/"))
+		}
 		begin := time.Now()
 		if err := m.Delete(t.Context(), "two"); err != nil {
 			t.Fatal(err)
@@ -486,6 +611,9 @@ func TestCluster(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(dir, "clusters", "two")); !os.IsNotExist(err) {
 			t.Errorf("its directory: %v", err)
+		}
+		if n := etcdKeys(t, dir, "/clusters/two/"); n > 0 {
+			t.Errorf("%d keys are left in etcd", n)
 		}
 		if two.Status().State != cluster.Stopped {
 			t.Errorf("state %s", two.Status().State)
