@@ -125,7 +125,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 			continue
 		}
 		again, err := tx.commit()
-		if !again {
+		if err != nil || !again {
 			return err
 		}
 	}
