@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,7 +40,7 @@ type fakeIDP struct {
 func newFakeIDP() *fakeIDP {
 	f := &fakeIDP{polls: map[string]int{}, codes: map[string]string{}, set: map[string]string{}, refresh: map[string]string{}}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
-	f.Server.Config.ErrorLog = nil
+	f.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	f.Server.StartTLS()
 	f.plain = httptest.NewServer(http.HandlerFunc(f.serve))
 	return f

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/rogpeppe/go-internal/testscript"
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -93,6 +94,8 @@ func TestScripts(t *testing.T) {
 			"damage":   cmdDamage,
 			"jwt":      cmdJWT,
 			"nosecret": cmdNoSecret,
+			"shell":    cmdShell,
+			"swap":     cmdSwap,
 		},
 	})
 }
@@ -120,6 +123,9 @@ func setupScript(e *testscript.Env) error {
 	e.Setenv("PLAIN", idp.plain.URL)
 	e.Setenv("BROWSER_BACK", "http://"+l.Addr().String())
 	e.Setenv("KUBELOGIN_CACHE_KEY", "file") // tests must not touch the person's keyring
+	if path, err := exec.LookPath("kubelogin"); err == nil {
+		e.Setenv("KUBELOGIN", path)
+	}
 	e.Setenv("SERVER", "6dae42f8-4368-4678-94ff-3960e28e3630")
 	e.Setenv("CLIENT", "80faf920-1908-4b52-b5ef-a8e7bedfc67a")
 	e.Setenv("TENANT", "11111111-2222-3333-4444-555555555555")
@@ -370,6 +376,41 @@ func cmdJWT(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("not a JWT: %q", c.Status.Token)
 	}
 	fmt.Fprintf(ts.Stdout(), "%s\n%s\n%s\n", decode64(parts[0]), decode64(parts[1]), c.Status.ExpirationTimestamp)
+}
+
+// shell FILE verifies the proof-of-possession token in an ExecCredential as
+// the API server's webhook does, and that it is asked for again in time.
+func cmdShell(ts *testscript.TestScript, neg bool, args []string) {
+	var c struct {
+		Status struct {
+			Token               string
+			ExpirationTimestamp time.Time
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &c))
+	shell, err := pop.Verify(c.Status.Token, pop.Options{Host: "/subscriptions/1/a=b", Now: time.Now()})
+	ts.Check(err)
+	if c.Status.ExpirationTimestamp.After(shell.Expires) {
+		ts.Fatalf("kubectl would use the token until %v, it is good until %v", c.Status.ExpirationTimestamp, shell.Expires)
+	}
+	if left := time.Until(c.Status.ExpirationTimestamp); left < 10*time.Minute {
+		ts.Fatalf("kubectl would ask again in %v", left)
+	}
+}
+
+// swap GLOB exchanges the contents of two files.
+func cmdSwap(ts *testscript.TestScript, neg bool, args []string) {
+	paths, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(paths) != 2 {
+		ts.Fatalf("%d files, want 2", len(paths))
+	}
+	a, err := os.ReadFile(paths[0])
+	ts.Check(err)
+	b, err := os.ReadFile(paths[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(paths[0], b, 0o600))
+	ts.Check(os.WriteFile(paths[1], a, 0o600))
 }
 
 // nosecret SECRET DIR... fails if a file under a directory holds the secret,
