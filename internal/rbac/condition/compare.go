@@ -28,8 +28,21 @@ type op struct {
 	typ      Type
 	negative bool
 	fold     bool
-	compare  func(o *op, left, right *value) bool // of the positive form
+	compare  comparison // of the positive form
 }
+
+type comparison uint8
+
+const (
+	equals comparison = iota + 1
+	lessThan
+	lessThanEquals
+	greaterThan
+	greaterThanEquals
+	startsWith
+	matchesLike
+	inRange
+)
 
 // newOp makes an operator from its row: everything but the comparison itself
 // can be read from the name.
@@ -45,23 +58,39 @@ func newOp(low string, r Row) op {
 	rest, o.negative = strings.CutPrefix(rest, "not")
 	rest, o.fold = strings.CutSuffix(rest, "ignorecase")
 	o.compare = comparisons[rest]
-	if o.compare == nil {
+	if o.compare == 0 {
 		panic("condition: the table has an operator without a comparison: " + r.Name)
 	}
 	return o
 }
 
-var comparisons = map[string]func(o *op, l, r *value) bool{
-	"equals":            func(o *op, l, r *value) bool { return o.order(l, r) == 0 },
-	"lessthan":          func(o *op, l, r *value) bool { return o.order(l, r) < 0 },
-	"lessthanequals":    func(o *op, l, r *value) bool { return o.order(l, r) <= 0 },
-	"greaterthan":       func(o *op, l, r *value) bool { return o.order(l, r) > 0 },
-	"greaterthanequals": func(o *op, l, r *value) bool { return o.order(l, r) >= 0 },
-	"startswith": func(o *op, l, r *value) bool {
-		return len(l.s) >= len(r.s) && strings.HasPrefix(l.s, r.s)
-	},
-	"like":  func(_ *op, l, r *value) bool { return matchLike(r.like, l.s) },
-	"match": func(_ *op, l, r *value) bool { return r.net.Contains(l.net.Addr()) && r.net.Bits() <= l.net.Bits() },
+var comparisons = map[string]comparison{
+	"equals": equals, "lessthan": lessThan, "lessthanequals": lessThanEquals, "greaterthan": greaterThan,
+	"greaterthanequals": greaterThanEquals, "startswith": startsWith, "like": matchesLike, "match": inRange,
+}
+
+// holds compares two values by the positive form of the operator. It is a
+// switch and not a table of functions so that the values stay on the stack.
+func (o *op) holds(l, r *value) bool {
+	switch o.compare {
+	case equals:
+		return o.order(l, r) == 0
+	case lessThan:
+		return o.order(l, r) < 0
+	case lessThanEquals:
+		return o.order(l, r) <= 0
+	case greaterThan:
+		return o.order(l, r) > 0
+	case greaterThanEquals:
+		return o.order(l, r) >= 0
+	case startsWith:
+		return strings.HasPrefix(l.s, r.s)
+	case matchesLike:
+		return matchLike(r.like, l.s)
+	case inRange:
+		return r.net.Contains(l.net.Addr()) && r.net.Bits() <= l.net.Bits()
+	}
+	return false
 }
 
 // order compares two values of the operator's family.
@@ -95,7 +124,7 @@ func (o *op) read(s string, pattern bool) (value, bool) {
 		if o.fold {
 			v.s = strings.Map(foldRune, s)
 		}
-		if pattern && strings.Contains(strings.ToLower(o.name), "like") {
+		if pattern && o.compare == matchesLike {
 			v.like = compileLike(v.s)
 		}
 		return v, true

@@ -161,8 +161,8 @@ type compareExpr struct {
 	left     attribute
 	op       op
 	quant    quantifier
-	literals []value    // the right-hand side, unless it is an attribute
-	right    *attribute //
+	literals []value // the right-hand side, unless it is an attribute
+	right    *attribute
 }
 
 func (e *compareExpr) eval(c *Context) Result {
@@ -187,7 +187,7 @@ func (e *compareExpr) eval(c *Context) Result {
 	for i := range left {
 		holds := e.quant.rightAll
 		for j := range right {
-			one := e.op.compare(&e.op, &left[i], &right[j]) != e.op.negative
+			one := e.op.holds(&left[i], &right[j]) != e.op.negative
 			if one != e.quant.rightAll {
 				holds = one
 				break

@@ -145,7 +145,7 @@ func Markdown() string {
 // The parser looks rows up by their names in lower case.
 var (
 	operators   = map[string]op{}
-	quantifiers = map[string]quantifier{"": {}}
+	quantifiers = map[string]quantifier{}
 	attributes  = map[string]Type{} // "@source[name]"
 	prefixes    []Row               // attributes whose name ends with a star
 )

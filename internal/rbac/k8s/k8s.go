@@ -1,6 +1,7 @@
 package k8s
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/rbac/condition"
+	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 )
 
 // Prefixes of data actions, by type of cluster.
@@ -89,7 +91,7 @@ type Identity struct {
 // is reports whether the user name of a review is this identity's: its user
 // principal name, which has no case, or its object id.
 func (i *Identity) is(user string) bool {
-	return i.UserName != "" && strings.EqualFold(i.UserName, user) || user == string(i.Principal.ID)
+	return i.UserName != "" && wildcard.Lower(i.UserName) == wildcard.Lower(user) || user == string(i.Principal.ID)
 }
 
 // Directory finds identities.
@@ -201,32 +203,78 @@ func (c *Cluster) answer(s *rbac.Snapshot, r *Review, dir Directory, now time.Ti
 		}
 		return out
 	}
-	out.Checks = make([]Checked, 0, len(checks))
-	for i := range checks {
-		k, ok := c.check(s, &checks[i], who, now, explain, &out)
-		if !ok {
-			if out.Reason = ReasonDenied; !explain {
-				return out
-			}
-			continue
-		}
-		if i == 0 {
-			a := k.Decision.Assignment
-			out.allowed(a.Name, a.RoleID, r.User)
-		}
-	}
-	if out.Reason == ReasonDenied || len(checks) == 0 {
-		out.Reason = ReasonDenied
-		return out
-	}
-	out.Verdict = Allow
+	c.decide(s, checks, r.User, now, explain, &out)
 	return out
 }
 
-func (r *Result) allowed(assignment, role, user string) {
-	if r.Reason == "" {
-		r.Reason = "Access allowed by Azure RBAC Role Assignment " + assignment + " of Role " + role + " to user " + user
+// decide asks the checks about out.Who and fills in the answer: all must be
+// allowed. The reason names what allows the first.
+func (c *Cluster) decide(s *rbac.Snapshot, checks []Check, user string, now time.Time, explain bool, out *Result) {
+	out.Checks = make([]Checked, 0, len(checks))
+	out.Reason = ReasonDenied
+	var by *rbac.RoleAssignment
+	refused := len(checks) == 0
+	for i := range checks {
+		k, ok := c.check(s, &checks[i], out.Who, now, explain, out)
+		if !ok {
+			if refused = true; !explain {
+				return
+			}
+		} else if by == nil {
+			by = k.Decision.Assignment
+		}
 	}
+	if !refused {
+		out.Verdict = Allow
+		out.Reason = "Access allowed by Azure RBAC Role Assignment " + by.Name + " of Role " + by.RoleID + " to user " + user
+	}
+}
+
+// Searcher is a Directory that knows the members of groups too.
+type Searcher interface {
+	Directory
+	// Members returns the users and service principals that belong to the group,
+	// nested groups included; none for what is no group.
+	Members(group directory.ObjectID) []directory.ObjectID
+}
+
+// WhoCan returns the answers for all principals that may do what a review asks,
+// whoever the review names. It looks at all role assignments of the tenant.
+func (c *Cluster) WhoCan(s *rbac.Snapshot, r *Review, dir Searcher, now time.Time) ([]Result, error) {
+	checks, err := c.Checks(r)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever may do all may do the first, here or at the managed namespace.
+	first := checks[0]
+	found := s.WhoCan(c.Tenant, c.Request(&first, rbac.Principal{}, now), searcher{dir})
+	if first.Scope.Kind() == rbac.NamespaceScope && c.ManagedNamespaces {
+		if first.Scope, err = c.Scope.Child("managedNamespaces", first.Scope.Name()); err == nil {
+			found = append(found, s.WhoCan(c.Tenant, c.Request(&first, rbac.Principal{}, now), searcher{dir})...)
+		}
+	}
+	var out []Result
+	seen := map[directory.ObjectID]bool{}
+	for _, h := range found {
+		who, ok := dir.Identity(c.Tenant, h.Principal)
+		if !ok || seen[h.Principal] {
+			continue
+		}
+		seen[h.Principal] = true
+		one := Result{Who: &who}
+		if c.decide(s, checks, cmp.Or(who.UserName, string(h.Principal)), now, false, &one); one.Verdict == Allow {
+			out = append(out, one)
+		}
+	}
+	return out, nil
+}
+
+// searcher is a Searcher in the terms of the rbac package.
+type searcher struct{ Searcher }
+
+func (d searcher) Principal(tenant directory.TenantID, id directory.ObjectID) (rbac.Principal, bool) {
+	who, ok := d.Identity(tenant, id)
+	return who.Principal, ok && who.Blocked == ""
 }
 
 // check answers one check, at the managed namespace too when that is on, and

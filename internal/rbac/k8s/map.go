@@ -1,6 +1,7 @@
 package k8s
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -121,13 +122,11 @@ func join(group, resource string) string {
 }
 
 func (c *Cluster) newCheck(scope rbac.Scope, path, suffix string, attrs condition.Attributes) (Check, error) {
-	text := c.Prefix
-	if text == "" {
-		text = ManagedClusters
-	}
-	text += "/" + path
-	if suffix != "" {
-		text += "/" + suffix
+	text := cmp.Or(c.Prefix, ManagedClusters)
+	if suffix == "" {
+		text += "/" + path
+	} else {
+		text += "/" + path + "/" + suffix
 	}
 	a, err := rbac.ParseAction(text)
 	if err != nil {
@@ -252,15 +251,35 @@ var published = sync.OnceValue(func() map[string][]string {
 // that "everything" means everything.
 func (c *Cluster) expand(a *ResourceAttributes, scope rbac.Scope) ([]Check, error) {
 	known := func(group, resource string) []string { return published()[strings.ToLower(join(group, resource))] }
+	sub, _, _ := strings.Cut(a.Subresource, "/")
+	own, checked := strict[sub]
+	checked = checked && c.StrictSubresources
+	if c.StrictSubresources && sub == "*" {
+		return nil, &malformed{"a wildcard subresource cannot be checked"}
+	}
 	var out []Check
 	add := func(group, resource string) error {
 		suffixes, path := known(group, resource), join(group, resource)
 		var attrs condition.Attributes
-		if suffixes == nil {
+		fixed := "" // the suffix whatever the verb
+		switch {
+		case sub == "exec" && group == "" && resource == "pods":
+			path, fixed = "pods/exec", "action"
+		case checked && suffixes != nil:
+			path, fixed, suffixes = path+"/"+sub, own, []string{"read", "write", "delete"}
+		case suffixes == nil:
 			suffixes = []string{"read", "write", "delete"}
 			if c.CustomResourceConditions && group != "" {
 				path, attrs = "customresources", customAttributes(group, resource)
 			}
+		}
+		if c.StrictSubresources && sub != "" {
+			attrs = append(attrs, condition.Attribute{Name: AttrSubresource, Values: []string{resource + "/" + a.Subresource}})
+		}
+		if fixed != "" {
+			k, err := c.newCheck(scope, path, fixed, attrs)
+			out = append(out, k)
+			return err
 		}
 		for _, suffix := range suffixes {
 			if a.Verb == "*" || suffix == Suffix(a.Verb) {

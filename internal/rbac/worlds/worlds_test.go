@@ -100,7 +100,7 @@ func askCluster(t *testing.T, w *worlds.World, s *rbac.Snapshot, q *worlds.Quest
 	if len(got.Checks) > 0 {
 		because(t, w, q, got.Checks[len(got.Checks)-1].Decision)
 	}
-	whoCan(t, w, s, q, c, got)
+	whoCan(t, w, s, q, c, r, got)
 	suggested(t, w, s, q, c, r, explained)
 }
 
@@ -128,11 +128,6 @@ func suggested(t *testing.T, w *worlds.World, s *rbac.Snapshot, q *worlds.Questi
 // inWorld answers who-can's questions about principals.
 type inWorld struct{ *worlds.World }
 
-func (w inWorld) Principal(tenant directory.TenantID, id directory.ObjectID) (rbac.Principal, bool) {
-	who, ok := w.Identity(tenant, id)
-	return who.Principal, ok && who.Blocked == ""
-}
-
 func (w inWorld) Members(group directory.ObjectID) []directory.ObjectID {
 	var out []directory.ObjectID
 	for _, set := range []map[string]worlds.Principal{w.Users, w.ServicePrincipals} {
@@ -145,14 +140,16 @@ func (w inWorld) Members(group directory.ObjectID) []directory.ObjectID {
 	return out
 }
 
-// whoCan asks of single checks who may do it, and looks for who asks.
-func whoCan(t *testing.T, w *worlds.World, s *rbac.Snapshot, q *worlds.Question, c *k8s.Cluster, got k8s.Result) {
-	if len(got.Checks) != 1 || got.Verdict == k8s.NoOpinion {
+// whoCan asks who may do it, and looks for who asks.
+func whoCan(t *testing.T, w *worlds.World, s *rbac.Snapshot, q *worlds.Question, c *k8s.Cluster, r *k8s.Review, got k8s.Result) {
+	if len(got.Checks) == 0 {
 		return
 	}
-	req := c.Request(&got.Checks[0].Check, rbac.Principal{}, w.Time())
-	holders := s.WhoCan(w.Tenant(), req, inWorld{w})
-	listed := slices.ContainsFunc(holders, func(h rbac.Holder) bool { return h.Principal == got.Who.Principal.ID })
+	holders, err := c.WhoCan(s, r, inWorld{w}, w.Time())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := slices.ContainsFunc(holders, func(h k8s.Result) bool { return h.Who.Principal.ID == got.Who.Principal.ID })
 	if listed != (got.Verdict == k8s.Allow) {
 		t.Errorf("the verdict is %v, and who-can lists %s: %v", got.Verdict, q.Who, listed)
 	}
