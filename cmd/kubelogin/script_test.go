@@ -95,6 +95,8 @@ func TestScripts(t *testing.T) {
 			"jwt":      cmdJWT,
 			"nosecret": cmdNoSecret,
 			"shell":    cmdShell,
+			"crlf":     cmdCRLF,
+			"onlycrlf": cmdOnlyCRLF,
 			"swap":     cmdSwap,
 		},
 	})
@@ -395,6 +397,20 @@ func cmdShell(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if left := time.Until(c.Status.ExpirationTimestamp); left < 10*time.Minute {
 		ts.Fatalf("kubectl would ask again in %v", left)
+	}
+}
+
+// crlf FILE gives a file Windows line ends.
+func cmdCRLF(ts *testscript.TestScript, neg bool, args []string) {
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// onlycrlf FILE fails if a line ends in another way.
+func cmdOnlyCRLF(ts *testscript.TestScript, neg bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if strings.Count(text, "\n") != strings.Count(text, "\r\n") {
+		ts.Fatalf("mixed line ends: %q", text)
 	}
 }
 

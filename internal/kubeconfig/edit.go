@@ -100,6 +100,11 @@ func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out 
 	}
 	if block && at != nil {
 		from, to := span(lines, at)
+		if execKey != nil {
+			// The parser hangs a comment that follows the stanza on its last
+			// entry; it stays where it is.
+			dropComments(exec, bytes.Join(lines[from:to], nil))
+		}
 		text, err := render(exec, at, lines[from])
 		if err != nil {
 			block = false
@@ -127,6 +132,18 @@ func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out 
 func plainLayout(body *yaml.Node, name string) bool {
 	_, v := get(body, name)
 	return v == nil || v.Kind == yaml.MappingNode && !hasAnchor(v)
+}
+
+// dropComments forgets foot comments that do not stand in text.
+func dropComments(n *yaml.Node, text []byte) {
+	if n.FootComment != "" {
+		if first, _, _ := strings.Cut(n.FootComment, "\n"); !bytes.Contains(text, []byte(first)) {
+			n.FootComment = ""
+		}
+	}
+	for _, c := range n.Content {
+		dropComments(c, text)
+	}
 }
 
 // hasAnchor reports whether something in n may be referred to from elsewhere,
