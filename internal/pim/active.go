@@ -40,12 +40,13 @@ func (s State) active(now time.Time, want func(*Schedule) bool) []Membership {
 		directory.ObjectID
 	}
 	best := map[key]Membership{}
+	find := s.finder()
 	for i := range s.Schedules {
 		x := &s.Schedules[i]
 		if x.Sort != Active || !want(x) {
 			continue
 		}
-		start, end, ok := s.window(x)
+		start, end, ok := window(x, find)
 		if !ok || now.Before(start) || !end.IsZero() && !now.Before(end) {
 			continue
 		}
@@ -78,7 +79,7 @@ func later(a, b time.Time) bool {
 
 // window returns when an assignment really holds: an activation only while its
 // eligibility does.
-func (s State) window(x *Schedule) (start, end time.Time, ok bool) {
+func window(x *Schedule, find func(id string) *Schedule) (start, end time.Time, ok bool) {
 	if x.Status != Provisioned {
 		return start, end, false
 	}
@@ -86,7 +87,7 @@ func (s State) window(x *Schedule) (start, end time.Time, ok bool) {
 	if !x.Activated() {
 		return start, end, true
 	}
-	e := s.schedule(x.Activates)
+	e := find(x.Activates)
 	if e == nil || e.Status != Provisioned || e.Target != x.Target {
 		return start, end, false
 	}
@@ -108,18 +109,33 @@ func (s State) schedule(id string) *Schedule {
 	return nil
 }
 
+// finder returns schedule for many calls: the first one makes an index.
+func (s State) finder() func(string) *Schedule {
+	var byID map[string]*Schedule
+	return func(id string) *Schedule {
+		if byID == nil {
+			byID = make(map[string]*Schedule, len(s.Schedules))
+			for i := range s.Schedules {
+				byID[s.Schedules[i].ID] = &s.Schedules[i]
+			}
+		}
+		return byID[id]
+	}
+}
+
 // NextChange returns the first time after now at which Active may answer
 // differently without any record changing, and whether there is one. It is
 // never too late; it may be early where windows overlap.
 func (s State) NextChange(now time.Time) (time.Time, bool) {
 	now = s.Time(now)
 	var next time.Time
+	find := s.finder()
 	for i := range s.Schedules {
 		x := &s.Schedules[i]
 		if x.Sort != Active {
 			continue
 		}
-		start, end, ok := s.window(x)
+		start, end, ok := window(x, find)
 		if !ok || !end.IsZero() && !end.After(start) {
 			continue
 		}

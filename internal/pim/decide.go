@@ -311,7 +311,7 @@ func (d *decision) held(start, end time.Time) bool {
 		if x.Sort != Active || x.Target != d.r.Target || x.Principal != d.r.Principal || x.over(d.now) {
 			return false
 		}
-		from, to, ok := d.state.window(&x)
+		from, to, ok := window(&x, d.state.schedule)
 		return ok && (end.IsZero() || from.Before(end)) && (to.IsZero() || start.Before(to))
 	})
 }

@@ -161,3 +161,18 @@ func BenchmarkActive(b *testing.B) {
 		s.Active("7", noon)
 	}
 }
+
+func BenchmarkAllActive(b *testing.B) {
+	var s pim.State
+	for i := range 10000 { // half eligibilities, half their activations
+		x := pim.Schedule{ID: fmt.Sprint(i), Sort: pim.Eligible, Target: target, Principal: directory.ObjectID(fmt.Sprint(i / 2)), Start: noon, Status: pim.Provisioned}
+		if i%2 == 1 {
+			x.Sort, x.Activates, x.End = pim.Active, fmt.Sprint(i-1), noon.Add(time.Hour)
+		}
+		s.Schedules = append(s.Schedules, x)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.AllActive(noon)
+	}
+}
