@@ -198,7 +198,7 @@ func operand(b *strings.Builder, n node) {
 func equal(a, b any) bool {
 	if s, ok := a.(string); ok {
 		t, ok := b.(string)
-		return ok && strings.EqualFold(s, t)
+		return ok && equalFold(s, t)
 	}
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -210,6 +210,48 @@ func equal(a, b any) bool {
 	x, ok1 := a.(bool)
 	y, ok2 := b.(bool)
 	return ok1 && ok2 && x == y
+}
+
+// equalFold compares as the directory's indexes do: in lower case.
+func equalFold(a, b string) bool {
+	if len(a) == len(b) {
+		ascii, same := true, true
+		for i := range len(a) {
+			c, d := a[i], b[i]
+			if c|d >= 0x80 {
+				ascii = false
+				break
+			}
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			if d >= 'A' && d <= 'Z' {
+				d += 'a' - 'A'
+			}
+			if c != d {
+				same = false
+				break
+			}
+		}
+		if ascii && same {
+			return true
+		}
+		if ascii && !same && isASCII(a) && isASCII(b) {
+			return false
+		}
+	} else if isASCII(a) && isASCII(b) {
+		return false
+	}
+	return fold(a) == fold(b)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // order compares two values of the same kind; text without case.
