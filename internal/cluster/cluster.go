@@ -124,10 +124,7 @@ func (c *Cluster) prepare(spec Spec) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := st.converge(l.keys(), &spec, now); err != nil {
-		return nil, err
-	}
-	if err := st.write(l.stateFile()); err != nil {
+	if err := c.m.remember(l, st, &spec, now); err != nil {
 		return nil, err
 	}
 	crt, err := ensureCerts(l.pki(), spec.CertificateGeneration, spec.ServerNames, now)
@@ -227,6 +224,12 @@ func (c *Cluster) converge(ctx context.Context, spec Spec) error {
 		}
 	}
 	c.stopChildren(stale)
+	if stale[apiserver] {
+		if err := c.m.turn(ctx); err != nil {
+			return err
+		}
+		defer c.m.yield()
+	}
 
 	// The API server first, the others once it is ready: that is faster than
 	// letting them try in vain on the same cores.

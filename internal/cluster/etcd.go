@@ -69,7 +69,11 @@ func (m *Manager) startEtcd(ctx context.Context, dir string) (*sharedEtcd, error
 	if err := writeKeyPair(file("client"), client); err != nil {
 		return nil, err
 	}
-	port, err := choosePort()
+	taken, err := takenPorts(filepath.Join(m.cfg.Dir, "clusters"))
+	if err != nil {
+		return nil, err
+	}
+	port, err := choosePort(taken)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ import (
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/cluster"
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/pki"
 )
 
@@ -52,7 +54,7 @@ const (
 
 // binary returns the path of entrance-kube. Where the tests must count (CI) a
 // missing one is a failure.
-func binary(t *testing.T) string {
+func binary(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv("ENTRANCE_KUBE")
 	if path == "" {
@@ -206,11 +208,14 @@ func spec(key string, e *cluster.Entra) cluster.Spec {
 	}
 }
 
-func open(t *testing.T, dir string, w *webhooks) *cluster.Manager {
+// skew is what the Managers' clocks are ahead by, in nanoseconds.
+var skew atomic.Int64
+
+func open(t testing.TB, dir string, w *webhooks) *cluster.Manager {
 	t.Helper()
 	cfg := cluster.Config{
 		Dir: dir, Binary: binary(t), AuthorityHost: "https://localhost:8443/",
-		Clock: clock.Func(time.Now), Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Clock: clock.Func(func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }), Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if w != nil {
 		cfg.WebhookClient = w.issue
@@ -223,14 +228,14 @@ func open(t *testing.T, dir string, w *webhooks) *cluster.Manager {
 	return m
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimRight(b, "\n"))
 	return len(b), nil
 }
 
-func apply(t *testing.T, m *cluster.Manager, s cluster.Spec) *cluster.Cluster {
+func apply(t testing.TB, m *cluster.Manager, s cluster.Spec) *cluster.Cluster {
 	t.Helper()
 	begin := time.Now()
 	c, err := m.Apply(t.Context(), s)
@@ -585,7 +590,18 @@ func TestCluster(t *testing.T) {
 	})
 
 	t.Run("second cluster", func(t *testing.T) {
-		two := apply(t, m, spec("two", nil))
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := spec("two", nil)
+		s.Port = l.Addr().(*net.TCPAddr).Port
+		_, err = m.Apply(t.Context(), s)
+		l.Close()
+		if !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "taken by another program") {
+			t.Errorf("a port that is taken: %v", err)
+		}
+		two := apply(t, m, s)
 		if _, err := adminClient(t, two).CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the other cluster's object: %v, want not found", err)
 		}
@@ -761,6 +777,20 @@ func signingKeys(t *testing.T, m *cluster.Manager, c *cluster.Cluster, s *cluste
 	ours, theirs := kids(jwks), kids(served())
 	if len(ours) != 2 || !slices.Equal(ours, theirs) {
 		t.Errorf("JWKS = %q, the API server's %q", ours, theirs)
+	}
+	skew.Store(int64(24*time.Hour + time.Minute))
+	defer skew.Store(0)
+	if err := cluster.KeepUp(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whoami(t, tokenClient(t, c, old)); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a token of the former key after its grace: %v, want 401", err)
+	}
+	if got := kids(served()); len(got) != 1 || !slices.Contains(ours, got[0]) {
+		t.Errorf("after the grace the API server shows %q", got)
+	}
+	if _, err := whoami(t, tokenClient(t, c, fresh)); err != nil {
+		t.Errorf("a token of the present key after the former one's grace: %v", err)
 	}
 	claims, err := parseClaims(fresh)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -63,6 +64,9 @@ type Manager struct {
 	cancel context.CancelFunc // ends the housekeeping
 	wg     sync.WaitGroup
 
+	portMu sync.Mutex    // held from the choice of a port until it is written down
+	turns  chan struct{} // bounds how many control planes start at a time
+
 	etcdMu sync.Mutex // held while etcd starts
 	etcd   *sharedEtcd
 
@@ -100,6 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		locks:    locks,
 		lifeline: w,
 		inherit:  []*os.File{r, locks.children}, // descriptors 3 and 4 of each child
+		turns:    make(chan struct{}, max(2, runtime.NumCPU())),
 		clusters: map[string]*Cluster{},
 	}
 	ctx, m.cancel = context.WithCancel(context.Background())
@@ -325,6 +330,33 @@ func (m *Manager) Stop() {
 	m.inherit[0].Close()
 	m.locks.release()
 }
+
+// remember brings a cluster's state to what spec asks for and writes it.
+func (m *Manager) remember(l layout, st *state, spec *Spec, now time.Time) error {
+	m.portMu.Lock()
+	defer m.portMu.Unlock()
+	taken, err := takenPorts(filepath.Join(m.cfg.Dir, "clusters"))
+	if err != nil {
+		return err
+	}
+	if err := st.converge(l.keys(), spec, taken, now); err != nil {
+		return err
+	}
+	return st.write(l.stateFile())
+}
+
+// turn waits until a control plane may start. A start keeps a core or two busy
+// for seconds: many at once would only make all of them late.
+func (m *Manager) turn(ctx context.Context) error {
+	select {
+	case m.turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errs.Wrap(errs.Unavailable, context.Cause(ctx), "Other clusters are being started.")
+	}
+}
+
+func (m *Manager) yield() { <-m.turns }
 
 // Etcd returns how the shared etcd is doing.
 func (m *Manager) Etcd() proc.Status {

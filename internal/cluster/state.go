@@ -80,13 +80,14 @@ func (st *state) write(file string) error {
 
 // converge brings the state to what spec asks for: a port, a signing key of
 // the right generation with its predecessors while they are in their grace,
-// and the issuer likewise. Keys are made in dir.
-func (st *state) converge(dir string, spec *Spec, now time.Time) error {
+// and the issuer likewise. Keys are made in dir; taken are the ports of other
+// clusters, whether they run or not.
+func (st *state) converge(dir string, spec *Spec, taken []int, now time.Time) error {
 	if spec.Port != 0 {
 		st.Port = spec.Port
 	}
 	if st.Port == 0 {
-		port, err := choosePort()
+		port, err := choosePort(taken)
 		if err != nil {
 			return err
 		}
@@ -208,14 +209,29 @@ const (
 	lastPort  = 31999
 )
 
-func choosePort() (int, error) {
+func choosePort(taken []int) (int, error) {
 	for range 100 {
 		port := firstPort + mathrand.IntN(lastPort-firstPort+1)
-		if portFree(port) == nil {
+		if !slices.Contains(taken, port) && portFree(port) == nil {
 			return port, nil
 		}
 	}
 	return 0, errs.New(errs.Unavailable, "No free port was found between %d and %d.", firstPort, lastPort)
+}
+
+// takenPorts returns the ports that the clusters below dir have kept.
+func takenPorts(dir string) ([]int, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", "state.json"))
+	if err != nil {
+		return nil, err
+	}
+	var ports []int
+	for _, f := range files {
+		if st, err := readState(f); err == nil { // a broken one is its own cluster's failure
+			ports = append(ports, st.Port)
+		}
+	}
+	return ports, nil
 }
 
 func portFree(port int) error {

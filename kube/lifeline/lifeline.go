@@ -20,7 +20,7 @@ const Env = "ENTRANCE_LIFELINE"
 
 // Grace is how long a server may take to stop once its parent is gone. Nobody
 // is left to wait for it, and the next parent waits for the data directory.
-const Grace = 4 * time.Second
+const Grace = 2500 * time.Millisecond
 
 // Follow makes this process end when the pipe whose descriptor is
 // named in value reaches its end: first as on SIGTERM, then, after
