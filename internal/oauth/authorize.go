@@ -325,7 +325,7 @@ func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error)
 	}
 	consented, denied := a.back, a.back
 	consented.Consented, denied.Denied = true, true
-	at := &interaction{back: back, want: a.want, hint: c.form.Get("login_hint")}
+	at := &interaction{back: back, target: a.redirect.uri, want: a.want, hint: c.form.Get("login_hint")}
 	if at.cancel, err = p.backTo(c, denied); err != nil {
 		return false, err
 	}

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type interaction struct {
 	choose    time.Time // the account must have been picked since (prompt=select_account)
 	consent   bool      // show the consent page even if nothing is missing
 	consented string    // path to come back to once it was shown
+	target    string    // redirect URI of the client
 
 	session string // out: which browser session answered
 }
@@ -105,6 +107,12 @@ func (p *Provider) chooseAccount(c *call, s *state.Session, at *interaction) *st
 // question returns what every question to a person holds.
 func (p *Provider) question(g *grant, at *interaction, kind state.AskKind) *state.Ask {
 	a := &state.Ask{Kind: kind, Return: at.back, Cancel: at.cancel, Client: g.cl.id, ClientName: g.cl.name, Verified: g.cl.firstParty, Hint: at.hint, Fresh: at.fresh}
+	if u, err := url.Parse(at.target); err == nil && u.Scheme != "" {
+		a.Target = u.Scheme + ":"
+		if u.Host != "" {
+			a.Target += "//" + u.Host
+		}
+	}
 	if g.tenant != nil {
 		a.Tenant = g.tenant.ID
 		a.Verified = a.Verified || g.cl.app != nil && g.cl.app.Tenant == g.tenant.ID

@@ -89,6 +89,9 @@ type Ask struct {
 	Kind   AskKind `json:"kind"`
 	Return string  `json:"return"`
 	Cancel string  `json:"cancel,omitempty"`
+	// Target is the origin to which the browser goes in the end, where that is
+	// another site: the pages' policy about forms has to let it.
+	Target string `json:"target,omitempty"`
 
 	// Tenant is empty where anybody's tenant will do.
 	Tenant     directory.TenantID `json:"tenant,omitempty"`

@@ -48,7 +48,7 @@ func ticketKeyKey(id uint32) string {
 const ticketVersion = 1
 
 // MaxTicket is the longest ticket that Open looks at.
-const MaxTicket = 16 << 10
+const MaxTicket = 64 << 10
 
 // Sealer seals values into tickets that anybody may carry and nobody can read,
 // change or use for another purpose. It is safe for concurrent use.
