@@ -41,10 +41,13 @@ fi
 # One build at a time for an output; a second waits for the first and then
 # finds that nothing is left to do. A lock whose owner is gone is taken over.
 lock=$stamp.lock
+nameless=0
 while ! mkdir "$lock" 2>/dev/null; do
 	owner=$(cat "$lock/pid" 2>/dev/null || true)
-	if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
+	if [ -z "$owner" ]; then nameless=$((nameless + 1)); fi
+	if [ $nameless -gt 5 ] || { [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; }; then
 		rm -rf "$lock"
+		nameless=0
 		continue
 	fi
 	sleep 1

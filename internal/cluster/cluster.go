@@ -105,8 +105,15 @@ func (c *Cluster) current() (*view, error) {
 	return c.view, nil
 }
 
-// load prepares all files of the cluster.
+// load prepares all files of a cluster that does not run. A running one has
+// been prepared for the spec that it runs with.
 func (c *Cluster) load(_ context.Context, spec Spec) error {
+	c.mu.Lock()
+	up := len(c.children) > 0
+	c.mu.Unlock()
+	if up {
+		return nil
+	}
 	_, err := c.prepare(spec)
 	return err
 }
@@ -254,7 +261,7 @@ func (c *Cluster) converge(ctx context.Context, spec Spec) error {
 	if err := ensureObjects(ctx, client, &v.spec); err != nil {
 		return errs.Wrap(errs.Unavailable, err, "The objects of cluster %s could not be made.", c.key)
 	}
-	if err := waitUsable(ctx, client, &v.spec); err != nil {
+	if err := waitUsable(ctx, client, &v.spec, c.broken); err != nil {
 		return errs.Wrap(errs.Unavailable, err, "Cluster %s did not become usable.", c.key)
 	}
 	c.m.cfg.Log.Debug("cluster is ready", "cluster", c.key, "after", time.Since(begin).Round(time.Millisecond), "started", len(stale))
@@ -275,6 +282,18 @@ func (c *Cluster) clean(v *view) error {
 		}
 	}
 	return v.state.removeUnused(c.layout.keys())
+}
+
+// broken returns an error when a component does not stay up.
+func (c *Cluster) broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.children {
+		if err := c.m.givenUp(r.child, 4); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) running(name string) running {

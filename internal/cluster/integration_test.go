@@ -331,19 +331,27 @@ func etcdKeys(t *testing.T, dir, prefix string) int64 {
 	return r.Count
 }
 
-func rss(t *testing.T, pid int) int {
+// memory returns a process's resident memory in MB, and its share of it when
+// pages in common with others are divided among them.
+func memory(t *testing.T, pid int) (rss, pss int) {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		t.Fatal(err)
+		t.Log(err)
+		return 0, 0
 	}
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return kb >> 10
+		if f := strings.Fields(line); len(f) > 1 {
+			kb, _ := strconv.Atoi(f[1])
+			switch f[0] {
+			case "Rss:":
+				rss = kb >> 10
+			case "Pss:":
+				pss = kb >> 10
+			}
 		}
 	}
-	return 0
+	return rss, pss
 }
 
 func whoami(t *testing.T, k kubernetes.Interface) (authenticationv1.UserInfo, error) {
@@ -538,6 +546,12 @@ func TestCluster(t *testing.T) {
 		}
 		server, _ := c.Server()
 		kubeconfig, _ := c.AdminKubeconfig()
+		// A watch of somebody must not hold the stop up.
+		watch, err := admin.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer watch.Stop()
 		begin := time.Now()
 		m.Stop()
 		if took := time.Since(begin); took > 8*time.Second {
@@ -606,7 +620,8 @@ func TestCluster(t *testing.T) {
 			t.Errorf("the other cluster's object: %v, want not found", err)
 		}
 		for _, st := range append(two.Status().Components, m.Etcd()) {
-			t.Logf("%s: %d MB", st.Name, rss(t, st.PID))
+			rss, pss := memory(t, st.PID)
+			t.Logf("%s: %d MB resident, %d MB its share", st.Name, rss, pss)
 		}
 		if _, err := whoami(t, kubeconfigClient(t, c)); err != nil {
 			t.Error(err)
@@ -832,6 +847,33 @@ func TestParentKilled(t *testing.T) {
 		t.Fatalf("the directory was given out while these still run: %q", left)
 	}
 	apply(t, m, spec("orphan", nil))
+}
+
+// TestStopDuringStart stops the Manager at several moments of a start.
+func TestStopDuringStart(t *testing.T) {
+	for _, after := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
+		t.Run(after.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			m := open(t, dir, nil)
+			done := make(chan error, 1)
+			go func() {
+				_, err := m.Apply(t.Context(), spec("one", nil))
+				done <- err
+			}()
+			time.Sleep(after)
+			begin := time.Now()
+			m.Stop()
+			if took := time.Since(begin); took > 8*time.Second {
+				t.Errorf("Stop took %v", took)
+			}
+			if err := <-done; !errs.Is(err, errs.Unavailable) {
+				t.Errorf("the start ended with %v", err)
+			}
+			if left := processes(t, dir); len(left) > 0 {
+				t.Errorf("left running: %q", left)
+			}
+		})
+	}
 }
 
 // fakeChild stands in for a process of entrance-kube: it notes that it was

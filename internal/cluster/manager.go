@@ -224,7 +224,7 @@ func (m *Manager) List() []*Cluster {
 
 // Load makes a cluster known, with its certificates, keys and port, and starts
 // nothing: its kubeconfigs and keys can be read. It is how a stopped cluster
-// is found again after a restart.
+// is found again after a restart. A cluster that runs is left alone.
 func (m *Manager) Load(ctx context.Context, spec Spec) (*Cluster, error) {
 	return m.with(ctx, spec, (*Cluster).load)
 }

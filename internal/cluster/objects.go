@@ -163,8 +163,8 @@ func ensureMutator(ctx context.Context, client kubernetes.Interface, e *Entra) e
 
 // waitUsable waits until a person can work with the cluster: the nodes of the
 // spec are there and ready, and the default service account is, without which
-// no pod is admitted.
-func waitUsable(ctx context.Context, client kubernetes.Interface, spec *Spec) error {
+// no pod is admitted. It ends early when broken says that there is no use.
+func waitUsable(ctx context.Context, client kubernetes.Interface, spec *Spec, broken func() error) error {
 	wanted := 0
 	for _, p := range spec.NodePools {
 		wanted += p.Count
@@ -173,6 +173,9 @@ func waitUsable(ctx context.Context, client kubernetes.Interface, spec *Spec) er
 	for {
 		if last = usable(ctx, client, wanted); last == nil {
 			return nil
+		}
+		if err := broken(); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -515,6 +515,12 @@ func TestStoppedManager(t *testing.T) {
 	if _, err := m.Get("other"); !errs.Is(err, errs.NotFound) {
 		t.Errorf("Get of nothing: %v", err)
 	}
+	if err := m.Delete(t.Context(), "other"); err != nil {
+		t.Errorf("Delete of nothing: %v", err)
+	}
+	if got := m.List(); len(got) != 1 || got[0].Key() != "k" {
+		t.Errorf("List = %v", got)
+	}
 	m.Stop()
 	m.Stop()
 	if _, err := m.Apply(context.Background(), spec("k", nil)); !errs.Is(err, errs.Unavailable) {
