@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,8 +52,13 @@ func (p *program) session(o *login.Options, interactive bool) (*login.Session, f
 		return nil, nil, err
 	}
 	if o.ServerID == "" {
-		return nil, nil, fmt.Errorf("server-id is required")
+		return nil, nil, errors.New("server-id is required")
 	}
+	return p.newSession(o, interactive)
+}
+
+// newSession opens the cache for options that are final.
+func (p *program) newSession(o *login.Options, interactive bool) (*login.Session, func(), error) {
 	store := p.store(o.CacheDir)
 	sys := login.Surroundings{
 		Clock: p.clock, Env: os.LookupEnv, Stderr: p.stderr, Logf: p.logf,

@@ -71,7 +71,8 @@ func (p *program) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} version {{.Version}}\n")
 	root.PersistentFlags().IntVarP(&p.verbosity, "v", "v", 0, "number for the log level verbosity")
 	root.PersistentFlags().Bool("logtostderr", true, "log to standard error instead of files")
-	root.AddCommand(p.getToken(), p.convert(), p.removeTokens(), p.removeCacheDir())
+	root.AddCommand(p.getToken(), p.convert(), p.removeTokens(), p.removeCacheDir(),
+		p.doctor(), p.whoami(), p.setup())
 	return root
 }
 

@@ -422,7 +422,7 @@ func same(a, b *yaml.Node) bool {
 
 // dumpAll writes the changed tree.
 func (f *File) dumpAll(stanzas map[string]Exec, crlf bool) ([]byte, error) {
-	if f.partial {
+	if f.partial && stanzas != nil {
 		full, err := Parse(f.Path, f.Data)
 		if err != nil {
 			return nil, err

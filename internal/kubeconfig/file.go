@@ -45,6 +45,15 @@ func LoadAll(paths []string) ([]*File, error) { return loadAll(paths, Parse) }
 // LoadUsers is LoadAll with ParseUsers.
 func LoadUsers(paths []string) ([]*File, error) { return loadAll(paths, ParseUsers) }
 
+// LoadOrEmpty reads and parses a file, which may be missing.
+func LoadOrEmpty(path string) (*File, error) {
+	files, err := LoadAll([]string{path})
+	if err != nil || len(files) == 1 {
+		return append(files, nil)[0], err
+	}
+	return &File{Path: path}, nil
+}
+
 func loadAll(paths []string, parse func(string, []byte) (*File, error)) ([]*File, error) {
 	var out []*File
 	for _, p := range paths {

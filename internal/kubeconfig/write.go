@@ -21,6 +21,9 @@ const (
 // is removed, and warn says so.
 func Lock(path string, warn func(string)) (unlock func(), err error) {
 	lock := path + lockSuffix
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
 	for {
 		f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL, 0)
 		if err == nil {

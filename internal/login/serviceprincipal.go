@@ -238,3 +238,14 @@ func ordered(k any, certs []*x509.Certificate) (*rsa.PrivateKey, []*x509.Certifi
 	}
 	return nil, nil, errors.New("unable to find a matching public certificate")
 }
+
+// ReadCertificate reads the chain of a certificate file, for people who want
+// to know what is in it.
+func ReadCertificate(path, password string) ([]*x509.Certificate, error) {
+	file, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	_, chain, err := parseCertificate(path, file, password)
+	return chain, err
+}
