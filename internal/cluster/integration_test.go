@@ -81,6 +81,7 @@ type webhooks struct {
 	mu      sync.Mutex
 	groups  []string            // ann's
 	deny    string              // what the denying webhook says, if anything
+	down    string              // the path of a webhook that answers 500
 	clients map[string][]string // path to "organization/common name" of callers
 	reviews []authorizationv1.SubjectAccessReviewSpec
 }
@@ -156,6 +157,10 @@ func (w *webhooks) authorize(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(r)
+	if r.URL.Path == w.down {
+		http.Error(rw, "down", http.StatusInternalServerError)
+		return
+	}
 	var review authorizationv1.SubjectAccessReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 		http.Error(rw, err.Error(), http.StatusBadRequest)
@@ -374,6 +379,9 @@ func TestCluster(t *testing.T) {
 	s := spec("one", w.entra(adminGroup))
 	c := apply(t, m, s)
 	admin := adminClient(t, c)
+	if _, err := admin.CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 
 	t.Run("nodes", func(t *testing.T) {
 		nodes, err := admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
@@ -457,10 +465,9 @@ func TestCluster(t *testing.T) {
 
 	t.Run("denying webhook", func(t *testing.T) {
 		w.set(func() { w.groups = []string{otherGroup} })
-		e := *s.Entra
-		e.DenyURL = w.server.URL + "/deny"
-		e.MutatePodsURL = w.server.URL + "/mutate"
-		s.Entra = &e
+		s.Entra = w.entra(otherGroup)
+		s.Entra.MutatePodsURL = w.server.URL + "/mutate"
+		s.Entra.DenyURL = w.server.URL + "/deny"
 		before := c.Status()
 		apply(t, m, s)
 		for i, now := range c.Status().Components {
@@ -480,7 +487,24 @@ func TestCluster(t *testing.T) {
 		if _, err := admin.CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Errorf("somebody without an oid: %v", err)
 		}
-		w.set(func() { w.deny = "" })
+		// Down, after the API server has tried for some seconds: without the
+		// denying one there is no answer but an error, the other one leaves it to RBAC. Each
+		// asks about another kind of object, as answers are cached.
+		w.set(func() { w.deny, w.down = "", "/deny" })
+		if _, err := ann.CoreV1().Services("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsInternalError(err) {
+			t.Errorf("while the denying webhook is down: %v, want 500", err)
+		}
+		if _, err := admin.CoreV1().Services("default").List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Errorf("somebody without an oid while it is down: %v", err)
+		}
+		w.set(func() { w.down = "/authorize" })
+		if _, err := ann.CoreV1().ReplicationControllers("default").List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Errorf("what RBAC allows while the authorizing webhook is down: %v", err)
+		}
+		if _, err := tokenClient(t, c, "ann#3").CoreV1().ReplicationControllers("default").List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Errorf("a new token while the authorizing webhook is down: %v", err)
+		}
+		w.set(func() { w.down = "" })
 	})
 
 	t.Run("mutating webhook", func(t *testing.T) {
@@ -541,9 +565,6 @@ func TestCluster(t *testing.T) {
 	t.Run("service account issuer", func(t *testing.T) { signingKeys(t, m, c, &s) })
 
 	t.Run("restart", func(t *testing.T) {
-		if _, err := admin.CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
 		server, _ := c.Server()
 		kubeconfig, _ := c.AdminKubeconfig()
 		// A watch of somebody must not hold the stop up.

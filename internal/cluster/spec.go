@@ -72,7 +72,7 @@ type Entra struct {
 	AuthorizeURL    string // SubjectAccessReview, after Node and RBAC, which may go unanswered
 	// DenyURL, if not empty, is a SubjectAccessReview webhook that is asked
 	// before Node and RBAC about users with an oid, and only ever denies. If
-	// it cannot be asked the request is denied.
+	// it cannot be asked, the API server answers 500 after some tries.
 	DenyURL string
 	// MutatePodsURL, if not empty, is the workload identity webhook.
 	MutatePodsURL string
