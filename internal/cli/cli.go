@@ -1,0 +1,141 @@
+// Package cli is the entrance command: parse, run, exit code. What it does is
+// in the packages that it calls.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/version"
+)
+
+// Exit codes, as az has them: 2 for a wrong command line, 3 for something that
+// does not exist.
+const (
+	exitOK       = 0
+	exitError    = 1
+	exitUsage    = 2
+	exitNotFound = 3
+)
+
+// env is what commands read from and write to.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// usageError marks an error of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs the command line and returns the exit code.
+func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, &env{in: in, out: out, err: errOut})
+}
+
+func run(ctx context.Context, args []string, e *env) int {
+	root := newRoot(e)
+	root.SetArgs(args)
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var exit exitCode
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
+	fmt.Fprintln(e.err, "entrance: "+describe(err))
+	switch {
+	case errors.As(err, &usageError{}):
+		return exitUsage
+	case errs.Is(err, errs.NotFound):
+		return exitNotFound
+	}
+	return exitError
+}
+
+// exitCode is an error that has been reported already.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// describe returns one line for a person: the message, and the cause where it
+// helps to find what is wrong. This is the operator's own terminal, so causes
+// are shown.
+func describe(err error) string { return err.Error() }
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "entrance",
+		Short: "Microsoft Entra sign-in and Azure RBAC for any Kubernetes cluster, without a cloud",
+		Long: `Entrance brings what AKS does with Microsoft Entra ID to any Kubernetes cluster.
+
+Start a cloud on this machine:      entrance up
+Point this shell's tools at it:     eval "$(entrance env)"
+Ask how it is:                      entrance status`,
+		Version:       version.String(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+	})
+	root.AddCommand(
+		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e),
+	)
+	for _, c := range root.Commands() {
+		refuseArguments(c)
+	}
+	return root
+}
+
+// refuseArguments makes stray arguments an error of the command line, for every
+// command that says nothing else.
+func refuseArguments(c *cobra.Command) {
+	if c.Args == nil && c.Runnable() {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unexpected argument %q (see '%s --help')", args[0], c.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		refuseArguments(sub)
+	}
+}
+
+// dataDir adds the flag that names a data directory and returns its value.
+func dataDir(c *cobra.Command) *string {
+	return c.Flags().String("data-dir", defaultDataDir(), "where everything is kept")
+}
+
+// defaultDataDir follows the XDG base directory specification.
+func defaultDataDir() string {
+	if d := os.Getenv("ENTRANCE_DATA_DIR"); d != "" {
+		return d
+	}
+	if d := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "entrance")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "entrance-data"
+	}
+	return filepath.Join(home, ".local", "share", "entrance")
+}

@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/arm"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/graph"
+	"github.com/entrance-id/entrance/internal/keyring"
+	"github.com/entrance-id/entrance/internal/oauth"
+	"github.com/entrance-id/entrance/internal/password"
+	"github.com/entrance-id/entrance/internal/policy"
+	"github.com/entrance-id/entrance/internal/proxy"
+	"github.com/entrance-id/entrance/internal/signin"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
+	"github.com/entrance-id/entrance/internal/token"
+	"github.com/entrance-id/entrance/internal/webhook"
+)
+
+// services are the handlers behind the listeners.
+type services struct {
+	front   http.Handler // sign-in, Graph and ARM
+	webhook http.Handler
+	imds    http.Handler
+	policy  *policy.Keeper
+}
+
+func (v *services) close() { v.policy.Close() }
+
+// tables returns the tables of every package, each once.
+func tables() []store.AnyTable {
+	var all []store.AnyTable
+	seen := map[string]bool{}
+	for _, list := range [][]store.AnyTable{state.Tables(), oauth.Tables(), signin.Tables(), policy.Tables()} {
+		for _, t := range list {
+			if name := t.(interface{ Name() string }).Name(); !seen[name] {
+				seen[name] = true
+				all = append(all, t)
+			}
+		}
+	}
+	return all
+}
+
+// compose joins the parts.
+func (s *Server) compose(ctx context.Context) (*services, error) {
+	base := s.baseURL()
+	issuers := token.Issuers{V2: base}
+	trust := &keyring.Trust{Ring: s.ring, Issuers: issuers}
+	sealer, err := state.NewSealer(ctx, s.store, s.clock)
+	if err != nil {
+		return nil, err
+	}
+	hasher, err := newHasher()
+	if err != nil {
+		return nil, err
+	}
+	v := &services{policy: policy.New(s.store, s.clock, s.log)}
+	pages, err := signin.New(signin.Config{
+		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher,
+	})
+	if err != nil {
+		return nil, err
+	}
+	provider, err := oauth.New(oauth.Config{
+		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Names: issuers,
+		Aliases: map[string]directory.AppID{base: directory.Graph},
+		Keys:    s.ring, Trust: trust, Sealer: sealer, SignIn: pages, Accounts: pages, Policy: v.policy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pages.SetDevices(provider)
+
+	graphTokens := &token.Verifier{Keys: trust, Graph: true, Audiences: audiences(directory.Graph, base)}
+	armTokens := &token.Verifier{Keys: trust, Audiences: audiences(directory.ARM, base)}
+	msgraph, err := graph.New(graph.Config{
+		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Hosts: []string{"graph.microsoft.com"},
+		Authenticate: func(r *http.Request) (graph.Caller, error) {
+			c, err := s.bearer(r, graphTokens)
+			if err != nil {
+				return graph.Caller{}, err
+			}
+			return graph.Caller{
+				Tenant: c.Tenant, ID: c.Object, AppID: c.ClientID(), AppOnly: c.AppOnly(),
+				Scopes: c.Scopes(), Roles: c.Roles, Issued: c.Issued(), Methods: c.AMR,
+			}, nil
+		},
+		Passwords: hasher,
+	})
+	if err != nil {
+		return nil, err
+	}
+	resourceManager := arm.New(arm.Config{
+		Store: s.store, Access: s.access, Clock: s.clock, Logger: s.log, BaseURL: base,
+		Authenticate: func(r *http.Request) (arm.Caller, error) {
+			c, err := s.bearer(r, armTokens)
+			if err != nil {
+				return arm.Caller{}, err
+			}
+			caller := arm.Caller{Tenant: c.Tenant, ID: c.Object, Client: c.UPN}
+			if caller.Client == "" {
+				caller.Client = string(c.ClientID())
+			}
+			return caller, s.standing(c)
+		},
+		Clusters: kubeconfigs{s.clusters},
+	})
+	v.front = front(provider, pages, msgraph, resourceManager)
+	v.webhook = webhook.New(webhook.Config{
+		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics,
+		Azure: &azure{access: s.access, log: s.log, resources: &resources{
+			clusters: kubeconfigs{s.clusters}, log: s.log, known: map[string]*discovered{},
+		}},
+		MaxAge: store.StaleAfter,
+	})
+	v.imds = http.HandlerFunc(noIdentity)
+	return v, nil
+}
+
+// newHasher bounds how much memory and how many cores hashing passwords may
+// take: two at a time, and a queue that refuses rather than grows.
+func newHasher() (*password.Hasher, error) { return password.New(password.Default, 2, 64) }
+
+// audiences returns the names under which tokens for a first-party resource may
+// have been asked for, each with and without a final slash.
+func audiences(app directory.AppID, more ...string) []string {
+	list := []string{string(app)}
+	if a, ok := directory.FirstParty(app); ok {
+		for _, uri := range append(a.IdentifierURIs, more...) {
+			uri = strings.TrimRight(uri, "/")
+			list = append(list, uri, uri+"/")
+		}
+	}
+	return list
+}
+
+// bearer verifies the bearer token of a request.
+func (s *Server) bearer(r *http.Request, v *token.Verifier) (*token.Claims, error) {
+	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || raw == "" || len(r.Header.Values("Authorization")) != 1 {
+		return nil, errs.New(errs.Unauthenticated, "An access token is required.")
+	}
+	return v.Verify(strings.TrimSpace(raw), s.clock.Now())
+}
+
+// standing refuses a token whose account is disabled, gone or revoked since.
+func (s *Server) standing(c *token.Claims) error {
+	refused := errs.New(errs.Unauthenticated, "The account of the access token is disabled, or its access was revoked.")
+	v, key := s.store.View(), state.Key(c.Tenant, c.Object)
+	var revoked time.Time
+	if u, err := state.Users.Get(v, key); err == nil && !c.AppOnly() {
+		if !u.Enabled {
+			return refused
+		}
+		revoked = u.AccessRevoked
+	} else if p, err := state.ServicePrincipals.Get(v, key); err == nil && c.AppOnly() {
+		if !p.Enabled {
+			return refused
+		}
+		revoked = p.AccessRevoked
+	} else {
+		return refused
+	}
+	if !revoked.IsZero() && c.Issued().Before(revoked) {
+		return refused
+	}
+	return nil
+}
+
+// front routes the one listener by Host, for the names that the proxy and the
+// hosts file bring here, and by path otherwise.
+func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service) http.Handler {
+	graphHosts := map[string]bool{"graph.microsoft.com": true, "graph.windows.net": true}
+	armHosts := map[string]bool{"management.azure.com": true, "management.core.windows.net": true}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		host, _, _ := strings.Cut(strings.ToLower(r.Host), ":")
+		path := r.URL.Path
+		isGraph := strings.HasPrefix(path, "/v1.0/") || strings.HasPrefix(path, "/beta/")
+		known := false
+		for _, n := range proxy.Names {
+			known = known || n == host
+		}
+		switch {
+		case graphHosts[host] && path != "/oidc/userinfo":
+			msgraph.ServeHTTP(w, r)
+		case armHosts[host]:
+			resourceManager.ServeHTTP(w, r)
+		case provider.Handles(path):
+			provider.ServeHTTP(w, r)
+		case pages.Handles(path):
+			pages.ServeHTTP(w, r)
+		case known:
+			http.NotFound(w, r)
+		case isGraph:
+			msgraph.ServeHTTP(w, r)
+		case arm.Handles(strings.Replace(path, "//", "/", 1)):
+			resourceManager.ServeHTTP(w, r)
+		case path == "/":
+			http.Redirect(w, r, "/devicelogin", http.StatusFound)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// noIdentity answers on the managed identity listener of a machine that has no
+// identity assigned, as the real endpoint does.
+func noIdentity(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(http.StatusBadRequest)
+	if !strings.EqualFold(r.Header.Get("Metadata"), "true") {
+		w.Write([]byte(`{"error":"bad_request_102","error_description":"Required metadata header not specified"}`))
+		return
+	}
+	w.Write([]byte(`{"error":"invalid_request","error_description":"Identity not found"}`))
+}
