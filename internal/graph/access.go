@@ -92,39 +92,9 @@ var (
 	// application.
 	clientsCreate = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators, Owner: true, OwnerPermissions: []string{appOwned}}
 
-	grantsRead  = &wire.Access{Permissions: []string{directoryRead, directoryWrite, grantWrite}, Roles: readers, Read: true, Members: true, Self: true}
-	grantsWrite = &wire.Access{
-		Permissions: []string{grantWrite, directoryWrite},
-		Roles:       append([]string{directory.PrivilegedRoleAdministrator}, appAdministrators...),
-	}
-	assignmentsRead = &wire.Access{
-		Permissions: []string{appRead, appWrite, assignmentWrite, directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true,
-		Owner: true, OwnerPermissions: []string{appOwned}, Self: true, SelfPermissions: []string{"User.Read"},
-	}
-	assignmentsWrite = &wire.Access{
-		Permissions: []string{assignmentWrite},
-		Roles:       append([]string{directory.PrivilegedRoleAdministrator, directory.UserAdministrator}, appAdministrators...),
-	}
-	// consentWrite is asked for besides when an application gets a permission
-	// on Microsoft Graph: it can be worth as much as any role.
-	consentWrite = &wire.Access{Permissions: []string{assignmentWrite}, Roles: []string{directory.PrivilegedRoleAdministrator}}
-
-	rolesRead = &wire.Access{
-		Permissions: []string{roleRead, roleWrite, directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true,
-	}
-	rolesWrite = &wire.Access{Permissions: []string{roleWrite}, Roles: []string{directory.PrivilegedRoleAdministrator}}
-
 	devicesRead  = &wire.Access{Permissions: []string{deviceRead, deviceWrite, directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true}
 	devicesWrite = &wire.Access{Permissions: []string{deviceWrite}, Delegated: []string{directoryWrite}, Roles: []string{directory.CloudDeviceAdministrator}}
 
-	organizationRead = &wire.Access{
-		Permissions: []string{"Organization.Read.All", directoryRead, directoryWrite, userRead, userWrite}, Delegated: []string{"User.Read"},
-		Roles: readers, Read: true, Members: true, Guests: true,
-	}
-	organizationWrite = &wire.Access{Permissions: []string{"Organization.ReadWrite.All"}}
-	domainsRead       = &wire.Access{Permissions: []string{"Domain.Read.All", directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true}
-
 	// objectsRead lets a caller name objects of any kind.
-	objectsRead  = &wire.Access{Permissions: []string{directoryRead, directoryWrite, userRead, userWrite, groupRead, groupWrite, appRead, appWrite, deviceRead}, Roles: readers, Read: true, Members: true}
-	objectsWrite = &wire.Access{Permissions: []string{directoryWrite}}
+	objectsRead = &wire.Access{Permissions: []string{directoryRead, directoryWrite, userRead, userWrite, groupRead, groupWrite, appRead, appWrite, deviceRead}, Roles: readers, Read: true, Members: true}
 )

@@ -52,15 +52,6 @@ func (e *events) Record(_ context.Context, ev *Event) error {
 	return nil
 }
 
-func (e *events) last() *Event {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.all) == 0 {
-		return &Event{}
-	}
-	return e.all[len(e.all)-1]
-}
-
 // plain is a hasher that costs nothing.
 type plain struct{}
 
@@ -135,15 +126,6 @@ func (w *world) role(id directory.ObjectID, template string) {
 // signIn lets a bearer token stand for a user with delegated permissions.
 func (w *world) signIn(token string, id directory.ObjectID, scopes ...string) {
 	w.callers[token] = Caller{Tenant: tenantID, ID: id, AppID: directory.AzureCLI, Scopes: scopes, Issued: w.clock.Now()}
-}
-
-// member makes a user without roles who is signed in with Azure CLI's
-// permission.
-func (w *world) member(name string) directory.ObjectID {
-	w.t.Helper()
-	id := w.addUser(name)
-	w.signIn(name, id, wire.AsUser)
-	return id
 }
 
 // client makes an application with application permissions that is signed in

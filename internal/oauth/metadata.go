@@ -3,6 +3,7 @@ package oauth
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -193,6 +194,9 @@ func (p *Provider) instance(c *call) error {
 	}
 	host := strings.ToLower(u.Host)
 	known := host == strings.ToLower(own.Host) || hostname(host) == hostname(own.Host) || hostname(host) == hostname(c.r.Host)
+	// On one machine localhost has several names.
+	local := loopback(hostname(host)) && loopback(hostname(own.Host))
+	known = known || local
 	for _, n := range publicNetworks {
 		for _, a := range n.Aliases {
 			known = known || a == host
@@ -204,7 +208,7 @@ func (p *Provider) instance(c *call) error {
 	// The client names the host under which it reaches us; a client that lost
 	// the port on the way gets it back.
 	at := "https://" + host
-	if hostname(host) == hostname(own.Host) {
+	if local || hostname(host) == hostname(own.Host) {
 		at = p.base
 	}
 	path := "/v2.0/.well-known/openid-configuration"
@@ -276,4 +280,13 @@ func (p *Provider) cors(c *call, e endpoint) bool {
 	}
 	c.w.WriteHeader(http.StatusNoContent)
 	return true
+}
+
+// loopback reports whether a host name stands for the machine itself.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
 }

@@ -7,9 +7,6 @@ import (
 	"github.com/entrance-id/entrance/internal/token"
 )
 
-// maxChain is how many applications may act one after another for a person.
-const maxChain = 8
-
 // onBehalfOf exchanges a person's access token for this application for one for
 // another resource. How the person signed in goes with it: an application in
 // the middle cannot make a sign-in look stronger.

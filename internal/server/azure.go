@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -132,6 +131,3 @@ func (r *resources) ask(key string) (*k8s.Resources, error) {
 	}
 	return k8s.NewResources(all), nil
 }
-
-// warm asks once for a cluster that has just become ready.
-func (r *resources) warm(_ context.Context, key string) { r.of(key) }

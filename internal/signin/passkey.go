@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -18,7 +19,12 @@ import (
 	"github.com/entrance-id/entrance/internal/store"
 )
 
+// newPasskey returns nil where passkeys cannot be used: browsers tie them to a
+// name, never to an address.
 func newPasskey(base *url.URL) (*webauthn.WebAuthn, error) {
+	if _, err := netip.ParseAddr(base.Hostname()); err == nil {
+		return nil, nil
+	}
 	return webauthn.New(&webauthn.Config{
 		RPID: base.Hostname(), RPDisplayName: "Entrance", RPOrigins: []string{base.Scheme + "://" + base.Host},
 		AttestationPreference: protocol.PreferNoAttestation,
@@ -111,6 +117,8 @@ func (v *view) takeCeremony() (*ceremony, error) {
 	return c, nil
 }
 
+var noPasskeys = &problem{http.StatusNotFound, "Passkeys cannot be used here", "This server is reached by an address and not by a name, and browsers tie passkeys to names."}
+
 const passkeyFailed = "The passkey did not work. Try again, or sign in another way."
 
 // showPasskey asks for a passkey: as the second factor of a person who is signed
@@ -118,6 +126,9 @@ const passkeyFailed = "The passkey did not work. Try again, or sign in another w
 func (s *Server) showPasskey(v *view) error { return s.renderPasskey(v, "") }
 
 func (s *Server) renderPasskey(v *view, text string) error {
+	if s.passkey == nil {
+		return noPasskeys
+	}
 	if err := v.needFlow(state.AskSignIn, state.AskFactor); err != nil {
 		return err
 	}
@@ -157,6 +168,9 @@ func (s *Server) renderPasskey(v *view, text string) error {
 }
 
 func (s *Server) postPasskey(v *view) error {
+	if s.passkey == nil {
+		return noPasskeys
+	}
 	if err := v.needFlow(state.AskSignIn, state.AskFactor); err != nil {
 		return err
 	}
@@ -256,6 +270,9 @@ func (s *Server) countPasskey(v *view, u *directory.User, credential *webauthn.C
 func (s *Server) showNewPasskey(v *view) error { return s.renderNewPasskey(v, "") }
 
 func (s *Server) renderNewPasskey(v *view, text string) error {
+	if s.passkey == nil {
+		return noPasskeys
+	}
 	if err := v.needFlow(state.AskFactor); err != nil {
 		return err
 	}
@@ -287,6 +304,9 @@ func (s *Server) renderNewPasskey(v *view, text string) error {
 }
 
 func (s *Server) postNewPasskey(v *view) error {
+	if s.passkey == nil {
+		return noPasskeys
+	}
 	if err := v.needFlow(state.AskFactor); err != nil {
 		return err
 	}

@@ -233,6 +233,7 @@ func (v *view) show(name string, status int, data map[string]any) {
 	}
 	data["Page"] = name
 	data["CSRF"] = v.token()
+	data["CanPasskey"] = v.s.passkey != nil
 	data["Ctx"] = v.raw
 	if v.flow != nil {
 		if ctx, err := v.ticket(); err == nil {

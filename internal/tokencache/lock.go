@@ -130,7 +130,10 @@ func (s *Store) lockKey() (func(), error) {
 			return func() {}, nil
 		}
 		if ok {
-			return func() { fl.Close() }, nil
+			return func() {
+				s.root.Remove(keyFile + lockExt)
+				fl.Close()
+			}, nil
 		}
 		if time.Now().After(deadline) {
 			return nil, errors.New("another process has been making the cache's key for 10 seconds")

@@ -305,7 +305,7 @@ func (s *Store) load(name string) (Item, error) {
 	if r.Key.ID()+tokenExt != name {
 		return Item{}, errors.New("content does not belong to its name")
 	}
-	return Item{Key: r.Key, Entry: r.Entry}, nil
+	return Item(r), nil
 }
 
 // Clear removes every file that this package stores, and reports how many
@@ -426,7 +426,8 @@ func tempName(name string) string {
 	return name + tempMark + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// sweep removes what killed processes left behind.
+// sweep removes what killed processes left behind: half-written files, and
+// locks that nobody holds.
 func (s *Store) sweep() {
 	entries, err := fs.ReadDir(s.root.FS(), ".")
 	if err != nil {
@@ -434,11 +435,17 @@ func (s *Store) sweep() {
 	}
 	old := time.Now().Add(-10 * time.Minute) // against file times, which are the system's
 	for _, e := range entries {
-		if !strings.Contains(e.Name(), tempMark) {
+		name := e.Name()
+		temp, lock := strings.Contains(name, tempMark), strings.HasSuffix(name, lockExt) || strings.HasSuffix(name, whoExt)
+		if !temp && !lock {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.ModTime().Before(old) {
-			s.root.Remove(e.Name())
+		if info, err := e.Info(); err != nil || info.ModTime().After(old) {
+			continue
 		}
+		if strings.HasSuffix(name, lockExt) && !s.lockIsFree(name) {
+			continue
+		}
+		s.root.Remove(name)
 	}
 }

@@ -217,3 +217,54 @@ func BenchmarkAuthorize(b *testing.B) {
 		}
 	}
 }
+
+// TestExpandKeepsSubresources: a wildcard beside a subresource must not answer
+// for less than what the concrete request would be checked for.
+func TestExpandKeepsSubresources(t *testing.T) {
+	c := cluster(t)
+	c.Resources = k8s.NewResources([]k8s.Resource{{Resource: "pods", Namespaced: true}, {Resource: "pods", Namespaced: true}, {Resource: "pods/log"}, {Resource: "services", Namespaced: true}})
+	if n := len(c.Resources.All()); n != 2 {
+		t.Errorf("%d resources, want pods and services", n)
+	}
+	for _, tc := range []struct {
+		verb, resource, sub string
+		strict              bool
+		want                string
+	}{
+		{"*", "pods", "exec", false, "pods/exec/action"},
+		{"get", "*", "exec", false, "pods/exec/action services/read"},
+		{"*", "pods", "log", false, "pods/read pods/write pods/delete pods/exec/action"},
+		{"*", "pods", "log", true, "pods/log/read"},
+		{"get", "*", "proxy", true, "pods/proxy/action services/proxy/action"},
+		{"*", "pods", "scale", true, "pods/scale/read pods/scale/write pods/scale/delete"},
+		{"*", "pods", "*", true, ""},
+		{"get", "pods", "*", true, ""},
+	} {
+		c.StrictSubresources = tc.strict
+		r := pods(tc.verb)
+		r.Resource.Resource, r.Resource.Subresource = tc.resource, tc.sub
+		checks, err := c.Checks(r)
+		var got []string
+		for _, k := range checks {
+			got = append(got, strings.TrimPrefix(k.Action.String(), k8s.ManagedClusters+"/"))
+		}
+		if s := strings.Join(got, " "); s != tc.want || (err != nil) != (tc.want == "") {
+			t.Errorf("%s %s/%s (strict %v): %s (%v), want %s", tc.verb, tc.resource, tc.sub, tc.strict, s, err, tc.want)
+		}
+	}
+}
+
+func TestNamesFoldOnlyASCII(t *testing.T) {
+	r := pods("get")
+	r.User = "ann@\u212Aontoso.example" // the Kelvin sign
+	kelvin := kelvinAnn{}
+	if got := cluster(t).Authorize(snapshot(t, admin), r, kelvin, now); got.Verdict != k8s.NoOpinion {
+		t.Errorf("%v", got.Verdict)
+	}
+}
+
+type kelvinAnn struct{}
+
+func (kelvinAnn) Identity(directory.TenantID, directory.ObjectID) (k8s.Identity, bool) {
+	return k8s.Identity{Principal: rbac.Principal{Tenant: tenant, ID: ann}, UserName: "ann@kontoso.example"}, true
+}
