@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/entrance-id/entrance/internal/version.version=$(V
 BIN     := bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help build kube demo up test test-% bench lint fmt setup release clean
+.PHONY: help build kube demo up test test-% bench lint fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -29,26 +29,20 @@ demo: build ## the main job, end to end, as a transcript (KEEP=1 leaves it runni
 up: build ## start a cloud on this machine and keep it until Ctrl-C
 	@$(BIN)/entrance up
 
-setup: ## install what the tests use (az, chromium); needs root
-	@scripts/setup.sh
-
 test: ## everything, in named groups with a time budget each
 	@scripts/test.sh
 
-test-%: ## one group of the tests: lint, unit, kube, e2e, clients
+test-%: ## one group of the tests: build, lint, unit, kube, e2e
 	@scripts/test.sh $*
 
-bench: build ## all benchmarks, or one group: make bench GROUP=kubelogin
-	@$(GO) run ./test/bench -group '$(GROUP)' -out build/bench.json
+bench: ## all Go benchmarks, or those of one package: make bench GROUP=rbac
+	@$(GO) test -run '^$$' -bench . $(if $(GROUP),./internal/$(GROUP)/...,./internal/... ./cmd/...)
 
 lint: ## gofmt, go vet, staticcheck
 	@scripts/lint.sh
 
 fmt: ## format the code
 	@gofmt -w $$(git ls-files '*.go')
-
-release: ## static kubelogin binaries for every platform, with checksums, into build/release
-	@scripts/release.sh '$(VERSION)'
 
 clean: ## remove what was built (the Go build cache stays)
 	@rm -rf $(BIN) build
