@@ -35,7 +35,7 @@ func tableContext() *condition.Context {
 		},
 		Principal: condition.Attributes{
 			csa("Team_Name", "Red"), csa("Team_Level", "7"), csa("Team_Lead", "true"), csa("Team_Projects", "apollo", "gemini"),
-			csa("Team_Start", "2026-01-01"), csa("Team_Address", "10.1.2.3"), csa("Team_Odd", "high"),
+			csa("Team_Start", "2026-01-01"), csa("Team_Address", "10.1.2.3"), csa("Team_Odd", "high"), csa("Team_Net", "10.1.2.0/24"),
 		},
 		Environment: condition.Attributes{at("isPrivateLink", "false")},
 		Now:         time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC),
@@ -71,6 +71,7 @@ const (
 	level = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Level]"
 	odd   = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Odd]"
 	none  = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_None]"
+	net   = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Net]"
 	sets  = "@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Projects]"
 )
 
@@ -104,9 +105,14 @@ func TestEval(t *testing.T) {
 		{kind + ` StringLike 'c\*'`, condition.False},
 		{kind + ` StringNotEquals 'it\'s'`, condition.True},
 		{kind + " StringLike '*a*b*a*'", condition.False},
+		// a range is in a range only as a whole
+		{net + " IpMatch '10.1.0.0/16'", condition.True},
+		{net + " IpMatch '10.1.2.0/28'", condition.False},
+		{net + " IpMatch '2001:db8::/32'", condition.False},
 		// look-alikes stay different
 		{"@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Name] StringEqualsIgnoreCase 'red'", condition.True},
-		{"@Principal[Microsoft.Directory/CustomSecurityAttributes/Id:Team_Name] StringEqualsIgnoreCase '\u211Aed'", condition.False},
+		{odd + " StringEqualsIgnoreCase 'HIGH'", condition.True},
+		{odd + " StringEqualsIgnoreCase 'h\u0130gh'", condition.False}, // I with a dot
 		{"!(!(!(" + kind + " StringEquals 'x')))", condition.True},
 	} {
 		c, err := condition.Parse(tc.text)
