@@ -41,13 +41,13 @@ const exitProtocol = 86
 
 func components() []multicall.Component {
 	return []multicall.Component{
-		{"etcd", true, func([]string) int { etcdmain.Main(os.Args); return 0 }},
-		{"kube-apiserver", true, func([]string) int { return cli.Run(apiserver.NewAPIServerCommand()) }},
-		{"kube-controller-manager", true, func([]string) int { return cli.Run(kcm.NewControllerManagerCommand()) }},
-		{"kube-scheduler", true, func([]string) int { return cli.Run(scheduler.NewSchedulerCommand()) }},
-		{"nodes", true, func(args []string) int { return nodes.Main(args, os.Stderr) }},
-		{"kubectl", false, func([]string) int { return kubectl() }},
-		{"version", false, func([]string) int { printVersion(os.Stdout); return 0 }},
+		{Name: "etcd", Server: true, Run: func([]string) int { etcdmain.Main(os.Args); return 0 }},
+		{Name: "kube-apiserver", Server: true, Run: func([]string) int { return cli.Run(apiserver.NewAPIServerCommand()) }},
+		{Name: "kube-controller-manager", Server: true, Run: func([]string) int { return cli.Run(kcm.NewControllerManagerCommand()) }},
+		{Name: "kube-scheduler", Server: true, Run: func([]string) int { return cli.Run(scheduler.NewSchedulerCommand()) }},
+		{Name: "nodes", Server: true, Run: func(args []string) int { return nodes.Main(args, os.Stderr) }},
+		{Name: "kubectl", Server: false, Run: func([]string) int { return kubectl() }},
+		{Name: "version", Server: false, Run: func([]string) int { printVersion(os.Stdout); return 0 }},
 	}
 }
 
