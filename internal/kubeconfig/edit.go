@@ -75,56 +75,91 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 	return out, nil
 }
 
-// stanzaEdits changes the tree and says which lines change with it. ok is
-// false if the stanza is not laid out in lines of its own.
+// stanzaEdits changes the tree and says which lines change with it: those of
+// exec or auth-provider where they have lines of their own, else those of the
+// whole user. ok is false if neither is laid out in lines.
 func (f *File) stanzaEdits(item, body *yaml.Node, ex Exec, lines [][]byte) (out []edit, ok bool) {
-	block := body.Style&yaml.FlowStyle == 0 && body.Anchor == "" && item.Style&yaml.FlowStyle == 0
-	_, user := get(item, "user")
-	block = block && user.Kind != yaml.AliasNode
+	userKey, user := get(item, "user")
+	ok = item.Style&yaml.FlowStyle == 0 && user.Kind != yaml.AliasNode && !hasAnchor(body)
 	execKey, exec := get(body, "exec")
 	provKey, _ := get(body, "auth-provider")
-	if exec == nil || target(exec).Kind != yaml.MappingNode {
-		exec = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	} else if exec.Kind == yaml.AliasNode {
-		block = false
-		exec = target(exec)
+	narrow := body.Style&yaml.FlowStyle == 0 && plainLayout(body, "exec") && plainLayout(body, "auth-provider")
+	if target(exec) == nil || target(exec).Kind != yaml.MappingNode {
+		exec = mapping()
 	}
-	ownStyle := exec.Style&yaml.FlowStyle == 0 && !hasAnchor(exec)
-	block = block && ownStyle && plainLayout(body, "exec") && plainLayout(body, "auth-provider")
+	exec = target(exec)
 	fillExec(exec, ex)
 
-	// Where the new text goes: over the old stanza, or over auth-provider.
 	at := execKey
 	if at == nil {
 		at = provKey
 	}
-	if block && at != nil {
-		from, to := span(lines, at)
-		if execKey != nil {
-			// The parser hangs a comment that follows the stanza on its last
-			// entry; it stays where it is.
-			dropComments(exec, bytes.Join(lines[from:to], nil))
+	if provKey != nil && at != provKey && !onlyIndent(lines[provKey.Line-1], provKey.Column-1) {
+		narrow = false // it stands after a list's dash, which must stay
+	}
+	// The tree must say the same, for the check and for a dump: the stanza
+	// takes the place and the comments of what it replaces.
+	replaceKeys(body, exec)
+
+	if ok && narrow && at != nil {
+		if execKey == nil {
+			execKey = body.Content[slices.IndexFunc(body.Content, func(n *yaml.Node) bool { return n.Value == "exec" })]
 		}
-		text, err := render(exec, at, lines[from])
+		from, to := span(lines, at)
+		dropComments(exec, bytes.Join(lines[from:to], nil))
+		text, err := render("exec", execKey, exec, at, lines[from])
 		if err != nil {
-			block = false
-		} else {
-			out = append(out, edit{from, to, text})
-			if provKey != nil && provKey != at {
-				from, to := span(lines, provKey)
-				// A sequence dash on the same line must stay.
-				block = onlyIndent(lines[from], provKey.Column-1)
-				out = append(out, edit{from, to, nil})
+			return nil, false
+		}
+		out = append(out, edit{from, to, text})
+		if provKey != nil && provKey != at {
+			from, to := span(lines, provKey)
+			out = append(out, edit{from, to, nil})
+		}
+		return out, true
+	}
+	if !ok {
+		return nil, false
+	}
+	body.Style &^= yaml.FlowStyle
+	from, to := span(lines, userKey)
+	dropComments(body, bytes.Join(lines[from:to], nil))
+	text, err := render("user", userKey, body, userKey, lines[from])
+	return []edit{{from, to, text}}, err == nil
+}
+
+// replaceKeys makes exec the stanza of a user, in the place of an old one or
+// of auth-provider.
+func replaceKeys(body, exec *yaml.Node) {
+	find := func(name string) int {
+		for i := 0; i+1 < len(body.Content); i += 2 {
+			if body.Content[i].Value == name {
+				return i
 			}
 		}
+		return -1
 	}
-
-	// The tree must say the same, for the check and for a dump.
-	removeKey(body, "auth-provider")
-	if execKey == nil {
+	i, p := find("exec"), find("auth-provider")
+	switch {
+	case i >= 0:
+		body.Content[i+1] = exec
+	case p >= 0:
+		old := body.Content[p]
+		key := scalar("exec")
+		key.HeadComment, key.LineComment, key.FootComment = old.HeadComment, old.LineComment, old.FootComment
+		body.Content[p], body.Content[p+1] = key, exec
+		return
+	default:
 		body.Content = append(body.Content, scalar("exec"), exec)
 	}
-	return out, block && at != nil
+	if p >= 0 {
+		head := body.Content[p].HeadComment
+		body.Content = slices.Delete(body.Content, p, p+2)
+		if head != "" {
+			key := body.Content[find("exec")]
+			key.HeadComment = strings.TrimSpace(head + "\n" + key.HeadComment)
+		}
+	}
 }
 
 // plainLayout reports whether an entry is missing or is a mapping, whose lines
@@ -134,16 +169,44 @@ func plainLayout(body *yaml.Node, name string) bool {
 	return v == nil || v.Kind == yaml.MappingNode && !hasAnchor(v)
 }
 
-// dropComments forgets foot comments that do not stand in text.
+// dropComments forgets foot comments that do not stand in text: the parser
+// hangs a comment that follows a stanza on its last entry, and it stays where
+// it is.
 func dropComments(n *yaml.Node, text []byte) {
-	if n.FootComment != "" {
-		if first, _, _ := strings.Cut(n.FootComment, "\n"); !bytes.Contains(text, []byte(first)) {
-			n.FootComment = ""
+	count := map[string]int{}
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] == '#' {
+			count[string(line)]++
 		}
 	}
-	for _, c := range n.Content {
-		dropComments(c, text)
+	first := func(comment string) string {
+		line, _, _ := strings.Cut(comment, "\n")
+		return strings.TrimSpace(line)
 	}
+	var walk func(n *yaml.Node, visit func(*yaml.Node))
+	walk = func(n *yaml.Node, visit func(*yaml.Node)) {
+		visit(n)
+		for _, c := range n.Content {
+			walk(c, visit)
+		}
+	}
+	// Two equal comments may stand inside and after: those before an entry
+	// are certainly inside.
+	walk(n, func(n *yaml.Node) {
+		if n.HeadComment != "" {
+			count[first(n.HeadComment)]--
+		}
+	})
+	walk(n, func(n *yaml.Node) {
+		if n.FootComment == "" {
+			return
+		}
+		if c := first(n.FootComment); count[c] <= 0 {
+			n.FootComment = ""
+		} else {
+			count[c]--
+		}
+	})
 }
 
 // hasAnchor reports whether something in n may be referred to from elsewhere,
@@ -153,15 +216,6 @@ func hasAnchor(n *yaml.Node) bool {
 		return true
 	}
 	return slices.ContainsFunc(n.Content, hasAnchor)
-}
-
-func removeKey(m *yaml.Node, name string) {
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == name {
-			m.Content = slices.Delete(m.Content, i, i+2)
-			return
-		}
-	}
 }
 
 func scalar(s string) *yaml.Node {
@@ -187,6 +241,7 @@ func fillExec(exec *yaml.Node, ex Exec) {
 		oldEnv = target(e).Content
 	}
 	hint := text(exec, "installHint")
+	exec.Style &^= yaml.FlowStyle
 	set("apiVersion", scalar(execAPIVersion))
 	args := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 	comments := map[string]*yaml.Node{}
@@ -268,13 +323,12 @@ func onlyIndent(line []byte, n int) bool {
 	return len(line) >= n && len(bytes.Trim(line[:n], " ")) == 0
 }
 
-// render writes `exec:` and its mapping as lines in the place of at.
-func render(exec, at *yaml.Node, first []byte) ([]string, error) {
-	key := scalar("exec")
-	if at.Value == "exec" {
-		key.LineComment = at.LineComment
-	}
-	text, err := dump(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, clone(exec)}})
+// render writes an entry and its mapping as lines in the place of at. Comments
+// before and after it stay in the text around.
+func render(name string, like, value, at *yaml.Node, first []byte) ([]string, error) {
+	key := scalar(name)
+	key.LineComment = like.LineComment
+	text, err := dump(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, clone(value)}})
 	if err != nil {
 		return nil, err
 	}

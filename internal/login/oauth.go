@@ -244,10 +244,23 @@ func (c *oauthClient) explain(err error, host string) error {
 	return fmt.Errorf("cannot reach %s: %w", host, err)
 }
 
+// send sends one request whose body, if any, is a form.
 func (c *oauthClient) send(ctx context.Context, method, where string, header http.Header, form url.Values) (int, http.Header, []byte, error) {
+	if form == nil {
+		return c.sendBody(ctx, method, where, header, nil)
+	}
+	header = header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	return c.sendBody(ctx, method, where, header, []byte(form.Encode()))
+}
+
+func (c *oauthClient) sendBody(ctx context.Context, method, where string, header http.Header, content []byte) (int, http.Header, []byte, error) {
 	var body io.Reader
-	if form != nil {
-		body = strings.NewReader(form.Encode())
+	if content != nil {
+		body = bytes.NewReader(content)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, where, body)
 	if err != nil {
@@ -255,9 +268,6 @@ func (c *oauthClient) send(ctx context.Context, method, where string, header htt
 	}
 	for k, v := range header {
 		req.Header[k] = v
-	}
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	}
 	if req.Header.Get("Accept") == "" {
 		req.Header.Set("Accept", "application/json")

@@ -11,9 +11,9 @@ import (
 // kernelKeyring keeps the key in the kernel's keyring of the user: it costs
 // microseconds, never asks for a password and is in no backup. It is lost at
 // reboot, as the keys of the plugin that we replace are.
-type kernelKeyring struct{}
+type kernelKeyring struct{ name string }
 
-func newKeyring() keyring { return kernelKeyring{} }
+func newKeyring() keyring { return kernelKeyring{keyDescription} }
 
 const keyDescription = "entrance:kubelogin:cache"
 
@@ -27,9 +27,9 @@ func possess() func() {
 	return runtime.UnlockOSThread
 }
 
-func (kernelKeyring) get() ([]byte, error) {
+func (k kernelKeyring) get() ([]byte, error) {
 	defer possess()()
-	id, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", keyDescription, 0)
+	id, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", k.name, 0)
 	switch {
 	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYEXPIRED), errors.Is(err, unix.EKEYREVOKED):
 		return nil, errNoKey
@@ -47,9 +47,9 @@ func (kernelKeyring) get() ([]byte, error) {
 	return buf[:n], nil
 }
 
-func (kernelKeyring) set(key []byte) error {
+func (k kernelKeyring) set(key []byte) error {
 	defer possess()()
-	if _, err := unix.AddKey("user", keyDescription, key, unix.KEY_SPEC_USER_KEYRING); err != nil {
+	if _, err := unix.AddKey("user", k.name, key, unix.KEY_SPEC_USER_KEYRING); err != nil {
 		return fmt.Errorf("writing the kernel keyring: %w", err)
 	}
 	return nil

@@ -27,7 +27,10 @@ type keyring interface {
 // process that shares this directory has no keyring (a container, a service),
 // and two keys for one directory would make them destroy each other's entries.
 func (s *Store) loadKey() (key []byte, at string, err error) {
-	ring := newKeyring()
+	ring := s.opts.ring
+	if ring == nil {
+		ring = newKeyring()
+	}
 	if key, at, err = s.findKey(ring); err == nil {
 		return key, at, nil
 	}

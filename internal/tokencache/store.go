@@ -42,6 +42,8 @@ type Options struct {
 	// KeyStore chooses where the sealing key lives: "" or "auto", "keyring",
 	// "file" or "none" (nothing is kept after the process ends).
 	KeyStore string
+
+	ring keyring // in tests; else the system's
 }
 
 // Store is a cache directory. Its methods may be used from several processes
