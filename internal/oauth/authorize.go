@@ -403,14 +403,13 @@ func (p *Provider) answerTokens(c *call, g *grant, a *authorization) error {
 
 // answerError sends an error to the client, whose redirect URI is valid.
 func (p *Provider) answerError(c *call, a *authorization, err error) error {
-	e := aadsts.From(err).AsInteraction()
+	e := aadsts.From(err)
 	if e.Status >= 500 || e.Status == http.StatusTooManyRequests {
 		return err // ours: the person sees it
 	}
 	switch e.Code {
 	case 65001:
-		e = aadsts.From(err)
-		e.OAuth = "interaction_required"
+		e = e.Called("interaction_required")
 	case 50105, 50020, 50057, 90094:
 		// A person can do something about these, the client cannot: shown, and
 		// sent only where nobody is asked.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
@@ -38,6 +39,9 @@ type call struct {
 
 	form url.Values
 	g    *grant // the attempt that the request makes, for the log
+
+	device *conditionalaccess.Device // that the request has proven
+	asked  bool                      // whether that is known: a proof works once
 }
 
 func (p *Provider) newCall(w http.ResponseWriter, r *http.Request, segment string, e endpoint, rest string) *call {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
@@ -114,6 +115,9 @@ func (p *Provider) redeemCode(c *call) error {
 		}
 	}
 	w, err := c.askFor(resource, scope, 28000)
+	if e, ok := errors.AsType[*aadsts.Error](err); ok && e.Code == 70011 {
+		return fault(28002, scope)
+	}
 	if err != nil {
 		return err
 	}

@@ -275,7 +275,7 @@ func (p *Provider) deviceBack(d *device, s deviceState) (string, error) {
 func (p *Provider) deviceAuth(c *call) error {
 	g := c.attempt(grantDevice, conditionalaccess.StepDeviceSignIn)
 	var s deviceState
-	if p.cfg.Sealer.Open(devicePurpose, c.form.Get("dctx"), &s) != nil || c.now.Sub(s.Started) > deviceLife {
+	if p.cfg.Sealer.Open(devicePurpose, c.form.Get("dctx"), &s) != nil || c.now.Sub(s.Started) > maxInteraction {
 		return fault(70018)
 	}
 	d, err := devices.GetFresh(c.r.Context(), p.store, s.Device)

@@ -207,7 +207,7 @@ func TestInstanceDiscovery(t *testing.T) {
 	c := harness.Start(t)
 	for _, tt := range []struct{ endpoint, want string }{
 		{c.URL + "/" + string(c.Tenant.ID) + "/oauth2/v2.0/authorize", c.URL + "/" + string(c.Tenant.ID) + "/v2.0/.well-known/openid-configuration"},
-		{"https://127.0.0.1/common/oauth2/v2.0/authorize", c.URL + "/common/v2.0/.well-known/openid-configuration"},
+		{"https://localhost/common/oauth2/v2.0/authorize", c.URL + "/common/v2.0/.well-known/openid-configuration"},
 		{"https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize", "https://login.microsoftonline.com/organizations/v2.0/.well-known/openid-configuration"},
 		{"https://evil.example/common/oauth2/v2.0/authorize", ""},
 		{"http://login.microsoftonline.com/common/oauth2/v2.0/authorize", ""},

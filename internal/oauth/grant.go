@@ -59,6 +59,10 @@ func (p *Provider) permit(c *call, g *grant) error {
 		}
 	}
 	f := p.facts(c, g)
+	var err error
+	if f.Device, err = p.device(c, g); err != nil {
+		return fault(50097).WithCause(err)
+	}
 	g.outcome = p.cfg.Policy.Evaluate(c.r.Context(), f)
 	if g.outcome.Decision == conditionalaccess.Granted {
 		return nil
@@ -93,6 +97,29 @@ func (p *Provider) checkAssigned(c *call, g *grant) error {
 		return nil
 	}
 	return check(g.target.ServicePrincipal)
+}
+
+// device returns the device that a person's request has proven, or that was
+// proven when the grant began. A sign-in by device code has none, whatever the
+// browser on the other side proved.
+func (p *Provider) device(c *call, g *grant) (*conditionalaccess.Device, error) {
+	if p.cfg.Devices == nil || g.user == nil || g.who.Flow == conditionalaccess.DeviceCodeFlow {
+		return nil, nil
+	}
+	if g.who.Device != "" && !g.step.Interactive() {
+		return p.cfg.Devices.Bound(g.tenant.ID, g.who.Device)
+	}
+	if !c.asked {
+		d, err := p.cfg.Devices.DeviceOf(c.r.Context(), c.r, g.tenant.ID)
+		if err != nil {
+			return nil, err
+		}
+		c.device, c.asked = d, true
+	}
+	if c.device != nil {
+		g.who.Device = c.device.ID
+	}
+	return c.device, nil
 }
 
 // facts gathers what policy decides from.

@@ -24,6 +24,7 @@ type interaction struct {
 	fresh     time.Time // a sign-in from before does not count (prompt=login)
 	choose    time.Time // the account must have been picked since (prompt=select_account)
 	consent   bool      // show the consent page even if nothing is missing
+	noConsent bool      // the caller asks itself
 	consented string    // path to come back to once it was shown
 	target    string    // redirect URI of the client
 
@@ -158,8 +159,7 @@ func (p *Provider) askMore(c *call, g *grant, at *interaction, refusal error) (b
 // askConsent decides the scopes, and asks for consent to those that nobody has
 // consented to.
 func (p *Provider) askConsent(c *call, g *grant, at *interaction) (bool, error) {
-	if g.noAccess && at.want.oidcOnly() && !at.consent {
-		g.scopes = []string{"User.Read"}
+	if at.noConsent {
 		return false, nil
 	}
 	granted, missing, err := p.decideScopes(c, g.cl, g.target, at.want, g.user.ID)

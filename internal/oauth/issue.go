@@ -64,6 +64,13 @@ func (p *Provider) mint(c *call, g *grant) (*minted, error) {
 	if err != nil {
 		return nil, err
 	}
+	if g.user != nil && !f.Resource.FirstParty {
+		// What an application in the middle hands on when it acts for the
+		// person: how and when they signed in, which it cannot change.
+		if claims.AIO, err = p.cfg.Sealer.Seal(carryPurpose, g.who); err != nil {
+			return nil, err
+		}
+	}
 	key, err := p.cfg.Keys.Active(g.tenant.ID)
 	if err != nil {
 		return nil, err

@@ -83,26 +83,19 @@ func (p *Provider) onBehalfOf(c *call) error {
 	return p.respond(c, g, "", &refreshTicket{Client: g.cl.id, Who: g.who, Issued: c.now})
 }
 
-// carried rebuilds the sign-in from what a token says of it.
+const carryPurpose = "access token"
+
+// carried returns the sign-in that an access token descends from, as it was
+// sealed into the token: its time, methods, device and flow go on as they were,
+// and so does its end.
 func (p *Provider) carried(c *call, claims *token.Claims) (signedIn, error) {
-	who := signedIn{
-		Tenant: claims.Tenant, User: claims.Object, Session: claims.Session, Device: string(claims.DeviceID), Grant: random(16),
-		// The person signed in before the token was issued. Its own time is the
-		// latest that this can have been: what was revoked since is refused.
-		Time: time.Unix(claims.IssuedAt, 0).Add(token.Slack),
+	var who signedIn
+	if p.cfg.Sealer.Open(carryPurpose, claims.AIO, &who) != nil || who.Tenant != claims.Tenant || who.User != claims.Object {
+		return who, fault(50013, "the assertion was not issued for use on behalf of its user")
 	}
-	if claims.AuthTime != 0 {
-		who.Time = time.Unix(claims.AuthTime, 0)
+	gone, err := p.revoked(c.r.Context(), who.Grant)
+	if err == nil && gone {
+		err = fault(50173, time.Unix(claims.IssuedAt, 0).UTC().Format(time.RFC3339), "the end of the grant")
 	}
-	for _, m := range claims.AMR {
-		switch m {
-		case "pwd":
-			who.Methods = append(who.Methods, conditionalaccess.Authentication{Method: conditionalaccess.Password, At: who.Time})
-		case "rsa":
-			who.Methods = append(who.Methods, conditionalaccess.Authentication{Method: conditionalaccess.FIDO2, At: who.Time})
-		case "mfa":
-			who.Methods = append(who.Methods, conditionalaccess.Authentication{Method: conditionalaccess.SoftwareOath, At: who.Time})
-		}
-	}
-	return who, nil
+	return who, err
 }

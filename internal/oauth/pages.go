@@ -170,7 +170,7 @@ func (p *Provider) consentForAll(c *call, g *grant, a *authorization) (bool, err
 	}
 	consented, denied := a.back, a.back
 	consented.Consented, denied.Denied = true, true
-	at := &interaction{back: back, target: a.redirect.uri, want: &wanted{openid: true}}
+	at := &interaction{back: back, target: a.redirect.uri, want: &wanted{openid: true}, noConsent: true}
 	if at.cancel, err = p.backTo(c, denied); err != nil {
 		return false, err
 	}

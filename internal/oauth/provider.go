@@ -61,6 +61,15 @@ type Policy interface {
 	Evaluate(ctx context.Context, f *conditionalaccess.Facts) conditionalaccess.Outcome
 }
 
+// Devices knows which device a request comes from. Only what a device's key has
+// proven counts.
+type Devices interface {
+	// DeviceOf returns the device whose key took part in the request, or nil.
+	DeviceOf(ctx context.Context, r *http.Request, tenant directory.TenantID) (*conditionalaccess.Device, error)
+	// Bound returns the present state of a device that was proven earlier.
+	Bound(tenant directory.TenantID, deviceID string) (*conditionalaccess.Device, error)
+}
+
 // Issuers knows the keys of foreign issuers that federated credentials trust.
 type Issuers interface {
 	// Keys returns the signing keys of an issuer that one of our applications
@@ -95,6 +104,7 @@ type Config struct {
 	Policy   Policy // nil grants everything
 	Audit    Audit  // nil keeps no log
 	Issuers  Issuers
+	Devices  Devices // nil: nobody has a device
 
 	Limits Limits
 }

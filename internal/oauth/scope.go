@@ -110,6 +110,19 @@ func (c *call) askFor(resource, scope string, mixed aadsts.Code) (*wanted, error
 // oidcOnly tells that no resource is named.
 func (w *wanted) oidcOnly() bool { return !w.dotAll && len(w.values) == 0 }
 
+// oidc returns the scopes of OpenID Connect that were asked for.
+func (w *wanted) oidc() (list []string) {
+	for _, o := range []struct {
+		on   bool
+		name string
+	}{{w.openid, "openid"}, {w.profile, "profile"}, {w.email, "email"}, {w.offline, "offline_access"}} {
+		if o.on {
+			list = append(list, o.name)
+		}
+	}
+	return list
+}
+
 // target is a resource that has been found, and under which name.
 type target struct {
 	*directory.ServicePrincipal
@@ -239,9 +252,7 @@ func (p *Provider) decideScopes(c *call, cl *client, r *target, w *wanted, user 
 	}
 	values := w.values
 	if w.oidcOnly() {
-		// openid and its kin are permissions of Graph, and need no more
-		// consent than that of the sign-in itself.
-		return []string{"User.Read"}, nil, nil
+		values = w.oidc() // are permissions of Graph too, and need consent
 	}
 	for _, v := range values {
 		s := findScope(r, v)
@@ -298,12 +309,11 @@ func (w *wanted) response(r *target, granted []string) string {
 	if w.dotAll && name != "" {
 		list = append(list, name+"/"+dotDefault)
 	}
-	for _, o := range []struct {
-		on   bool
-		name string
-	}{{w.openid, "openid"}, {w.profile, "profile"}, {w.email, "email"}} {
-		if o.on && (w.oidcOnly() || r.AppID == directory.Graph) {
-			list = append(list, o.name)
+	if !w.oidcOnly() && r.AppID == directory.Graph {
+		for _, o := range w.oidc() {
+			if !slices.Contains(list, o) && o != "offline_access" {
+				list = append(list, o)
+			}
 		}
 	}
 	return strings.Join(list, " ")

@@ -25,13 +25,13 @@ const (
 	invalidResource    = "invalid_resource"
 	unauthorizedClient = "unauthorized_client"
 	accessDenied       = "access_denied"
-	interaction        = "interaction_required"
 	loginRequired      = "login_required"
 	serverError        = "server_error"
 )
 
-// table is every code that Entrance can answer with. The OAuth error of a code
-// that a policy gives depends on the flow as well: see Error.For.
+// table is every code that the protocol itself answers with. The codes of
+// Conditional Access come with the policy's decision, text and OAuth error
+// included, because both depend on the step.
 var table = map[Code]row{
 	28000: {invalidScope, bad, "", "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s is not valid."},
 	28002: {invalidRequest, bad, "", "Provided value for the input parameter scope '%s' is not valid when requesting an access token. Please specify a valid scope."},
@@ -39,7 +39,6 @@ var table = map[Code]row{
 
 	50000: {serverError, http.StatusInternalServerError, "", "There was an error issuing a token. The server's log has the details under the trace id."},
 	50001: {invalidResource, bad, "", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant."},
-	50005: {invalidGrant, bad, "message_only", "User tried to log in to a device from a platform that is currently not supported through Conditional Access policy."},
 	50011: {invalidClient, bad, "", "The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'. Make sure the redirect URI sent in the request matches one added to your application."},
 	50012: {invalidClient, unauth, "", "Authentication failed: %s"},
 	50013: {invalidGrant, bad, "", "Assertion failed signature validation or is not meant for this application. [Reason - %s]"},
@@ -53,17 +52,9 @@ var table = map[Code]row{
 	50057: {invalidGrant, bad, "", "The user account is disabled."},
 	50058: {loginRequired, bad, "", "A silent sign-in request was sent but no user is signed in. The cookies used to represent the user's session were not sent in the request."},
 	50059: {invalidRequest, bad, "", "No tenant-identifying information found in either the request or implied by any provided credentials."},
-	50072: {invalidGrant, bad, "basic_action", "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multi-factor authentication to access '%s'."},
-	50074: {invalidGrant, bad, "basic_action", "Strong Authentication is required to access '%s'."},
-	50076: {invalidGrant, bad, "basic_action", "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access '%s'."},
-	50079: {invalidGrant, bad, "basic_action", "Due to a configuration change made by your administrator, or because you moved to a new location, you must register for multi-factor authentication to access '%s'."},
 	50097: {invalidGrant, unauth, "basic_action", "Device authentication is required."},
 	50105: {invalidGrant, bad, "message_only", "Your administrator has configured the application %s ('%s') to block users unless they are specifically granted ('assigned') access to the application. The signed in user '%s' is blocked because they are not a direct member of a group with access, nor had access directly assigned by an administrator."},
 	50126: {invalidGrant, bad, "", "Error validating credentials due to invalid username or password."},
-	50131: {invalidGrant, bad, "message_only", "Device is not in required state, or the request was blocked by a Conditional Access policy."},
-	50132: {invalidGrant, bad, "bad_token", "The session is not valid: the password was changed or the sign-in was revoked. The user must sign in again."},
-	50133: {invalidGrant, bad, "bad_token", "The session is not valid due to password expiration or recent password change."},
-	50158: {invalidGrant, bad, "basic_action", "External security challenge was not satisfied."},
 	50173: {invalidGrant, bad, "bad_token", "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password. The grant was issued on '%s' and the TokensValidFrom date (before which tokens are not valid) for this user is '%s'."},
 	50194: {invalidRequest, bad, "", "Application '%s' (%s) is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps. Use a tenant-specific endpoint or configure the application to be multi-tenant."},
 	50196: {invalidGrant, bad, "", "The server terminated an operation because it encountered a client request loop. Please contact your app vendor."},
@@ -76,16 +67,7 @@ var table = map[Code]row{
 	501491: {invalidRequest, bad, "", "Invalid size or form of the Code_Challenge parameter."},
 	501661: {invalidRequest, bad, "", "Request to External OIDC endpoint failed: %s"},
 
-	53000:  {invalidGrant, bad, "message_only", "Your device is required to be compliant to access this resource."},
-	53001:  {invalidGrant, bad, "message_only", "Your device is required to be domain joined to access this resource."},
-	53003:  {invalidGrant, bad, "message_only", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance."},
-	53004:  {invalidGrant, bad, "message_only", "Suspicious activity: multi-factor authentication cannot be registered from here."},
-	53011:  {invalidGrant, bad, "message_only", "User blocked due to risk on home tenant."},
-	530002: {invalidGrant, bad, "message_only", "Your device is required to be compliant to access this resource."},
-	530003: {invalidGrant, bad, "message_only", "Your device is required to be managed to access this resource."},
-	530032: {accessDenied, bad, "message_only", "User blocked by a security policy of the tenant."},
-	530034: {accessDenied, bad, "message_only", "Delegated administrator was blocked from accessing the tenant."},
-	530035: {accessDenied, bad, "message_only", "Access has been blocked by security defaults."},
+	53003: {invalidGrant, bad, "message_only", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance."},
 
 	54005: {invalidGrant, bad, "", "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."},
 
@@ -106,12 +88,8 @@ var table = map[Code]row{
 	70018: {"bad_verification_code", bad, "", "Invalid verification code due to User typing in wrong user code for device code flow. Authorization is not approved."},
 	70019: {"expired_token", bad, "", "Verification code expired."},
 	70020: {"expired_token", bad, "", "The provided value for the input parameter 'device_code' is not valid. This device code has expired."},
-	70021: {invalidRequest, bad, "", "No matching federated identity record found for presented assertion."},
 	70025: {invalidClient, unauth, "", "The client '%s'(%s) has no configured federated identity credentials."},
-	70043: {invalidGrant, bad, "bad_token", "The refresh token has expired or is invalid due to sign-in frequency checks by conditional access. The token was issued on %s and the maximum allowed lifetime for this request is %d."},
-	70044: {invalidGrant, bad, "bad_token", "The session has expired or is invalid due to sign-in frequency checks by conditional access."},
 
-	700011:  {unauthorizedClient, bad, "", "Application with identifier %s was not found in the directory."},
 	700016:  {unauthorizedClient, bad, "", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."},
 	700021:  {invalidClient, unauth, "", "Client assertion application identifier doesn't match 'client_id' parameter."},
 	700022:  {invalidRequest, bad, "", "The provided value for the input parameter scope is not valid because it contains more than one resource."},
@@ -144,7 +122,6 @@ var table = map[Code]row{
 	90002:   {invalidRequest, bad, "", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."},
 	90009:   {invalidRequest, bad, "", "Application '%s'(%s) is requesting a token for itself. This scenario is supported only if resource is specified using the GUID based App Identifier."},
 	90014:   {invalidRequest, bad, "", "The required field '%s' is missing from the credential. Ensure that you have all the necessary parameters for the login request."},
-	90019:   {invalidRequest, bad, "", "No tenant-identifying information found in either the request or implied by any provided credentials."},
 	90033:   {"temporarily_unavailable", http.StatusServiceUnavailable, "", "A transient error has occurred. Please try again."},
 	90055:   {"temporarily_unavailable", http.StatusTooManyRequests, "", "The server is busy processing too many requests. Please try again after some time."},
 	90061:   {invalidRequest, bad, "", "Request to External OIDC endpoint failed: %s"},

@@ -101,30 +101,6 @@ func (e *Error) Called(oauth string) *Error {
 	return e
 }
 
-// Interactive are the codes after which a person has to do something, or is
-// told that nothing helps. On the v1 endpoint, in the on-behalf-of flow and at
-// the authorization endpoint they are interaction_required.
-func (e *Error) Interactive() bool {
-	switch e.Code {
-	case 50005, 50072, 50074, 50076, 50079, 50097, 50131, 50158, 53000, 53001, 53003, 53004, 53011, 530002, 530003, 65001:
-		return true
-	}
-	return false
-}
-
-// AsInteraction returns e as flows say it that cannot say invalid_grant.
-func (e *Error) AsInteraction() *Error {
-	if !e.Interactive() || e.Code == 65001 {
-		return e
-	}
-	c := *e
-	c.OAuth = interaction
-	if e.Code == 53003 || e.Code == 53011 || e.Code == 53004 {
-		c.OAuth = accessDenied
-	}
-	return &c
-}
-
 // Body is the error document of the token and device code endpoints.
 type Body struct {
 	Error         string `json:"error"`
