@@ -268,6 +268,7 @@ func (p *Provider) respond(c *call, g *grant, nonce string, refresh *refreshTick
 			a.ClientInfo = clientInfo(g)
 		}
 		if refresh != nil && (g.want.offline || c.v1) {
+			refresh.Who = g.who // with the device that was proven meanwhile
 			if a.RefreshToken, err = p.sealRefresh(refresh); err != nil {
 				return err
 			}

@@ -187,14 +187,29 @@ type options struct {
 	limits  oauth.Limits
 	guesses signin.Limits
 	issuers oauth.Issuers
+	devices oauth.Devices
 	wrap    func(http.Handler) http.Handler
 }
 
 // WithLimits sets the protocol's limits.
-func WithLimits(l oauth.Limits) Option { return func(o *options) { o.limits = l } }
+func WithLimits(l oauth.Limits) Option {
+	return func(o *options) {
+		for _, f := range []struct {
+			to   *float64
+			from float64
+		}{{&o.limits.PerAddress, l.PerAddress}, {&o.limits.Failures, l.Failures}, {&o.limits.Codes, l.Codes}, {&o.limits.Guesses, l.Guesses}, {&o.limits.Loop, l.Loop}} {
+			if f.from != 0 {
+				*f.to = f.from
+			}
+		}
+	}
+}
 
 // WithIssuers replaces Cloud.Issuers.
 func WithIssuers(i oauth.Issuers) Option { return func(o *options) { o.issuers = i } }
+
+// WithDevices says which devices are proven.
+func WithDevices(d oauth.Devices) Option { return func(o *options) { o.devices = d } }
 
 // WithHandler wraps the handler.
 func WithHandler(wrap func(http.Handler) http.Handler) Option {
@@ -254,7 +269,7 @@ func Start(t testing.TB, opts ...Option) *Cloud {
 	}
 	c.Provider, err = oauth.New(oauth.Config{
 		Store: c.Store, Clock: c.Clock, Logger: logger, BaseURL: c.URL, Keys: c.Ring, Trust: c.Trust, Sealer: c.Sealer,
-		SignIn: c.SignIn, Accounts: c.SignIn, Policy: c.Policy, Audit: auditor{c}, Issuers: issuers, Limits: o.limits,
+		SignIn: c.SignIn, Accounts: c.SignIn, Policy: c.Policy, Audit: auditor{c}, Issuers: issuers, Devices: o.devices, Limits: o.limits,
 		Aliases: map[string]directory.AppID{c.URL: directory.Graph},
 	})
 	if err != nil {
