@@ -127,7 +127,7 @@ func (p *Provider) question(g *grant, at *interaction, kind state.AskKind) *stat
 func (p *Provider) askSignIn(c *call, g *grant, at *interaction, choose bool) error {
 	a := p.question(g, at, state.AskSignIn)
 	a.User = ""
-	a.Select = choose && at.hint == "" || !at.choose.IsZero()
+	a.Select = choose && at.hint == "" && at.fresh.IsZero() || !at.choose.IsZero()
 	if c.tenant == nil {
 		a.Tenant = ""
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
@@ -157,7 +158,7 @@ func (s *Server) postChange(v *view) error {
 	if text != "" {
 		return again(text)
 	}
-	if err := s.setPassword(v.r.Context(), user, next); errs.Is(err, errs.Throttled) {
+	if err := s.setPassword(v.r.Context(), user, next, v.now); errs.Is(err, errs.Throttled) {
 		return again(busyText)
 	} else if err != nil {
 		return err
@@ -170,7 +171,7 @@ func (s *Server) postChange(v *view) error {
 
 // setPassword replaces a password that its owner has just proven, and ends
 // every session that began with the old one.
-func (s *Server) setPassword(ctx context.Context, user *directory.User, next string) error {
+func (s *Server) setPassword(ctx context.Context, user *directory.User, next string, now time.Time) error {
 	phc, err := s.cfg.Hasher.Hash(ctx, next)
 	if err != nil {
 		return err
@@ -180,7 +181,6 @@ func (s *Server) setPassword(ctx context.Context, user *directory.User, next str
 			if u.PasswordHash != user.PasswordHash {
 				return errs.New(errs.Conflict, "The password was changed by somebody else.")
 			}
-			now := s.clock.Now()
 			u.PasswordHash, u.PasswordChanged, u.MustChangePassword = phc, now, false
 			u.SessionsValidFrom = now
 			return nil
