@@ -87,7 +87,7 @@ var (
 	appsWrite  = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators, Owner: true, OwnerPermissions: []string{appOwned}}
 	// keysRoll lets an application change its own keys too: the proof that its
 	// handlers demand stands in for the permission.
-	keysRoll = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators, Owner: true, OwnerPermissions: []string{appOwned}, Self: true}
+	keysRoll = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators, Owner: true, OwnerPermissions: []string{appOwned}, SelfClient: true}
 	// clientsCreate is asked for when a service principal is made of another's
 	// application.
 	clientsCreate = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators, Owner: true, OwnerPermissions: []string{appOwned}}
@@ -97,4 +97,54 @@ var (
 
 	// objectsRead lets a caller name objects of any kind.
 	objectsRead = &wire.Access{Permissions: []string{directoryRead, directoryWrite, userRead, userWrite, groupRead, groupWrite, appRead, appWrite, deviceRead}, Roles: readers, Read: true, Members: true}
+
+	grantsRead  = &wire.Access{Permissions: []string{directoryRead, directoryWrite, grantWrite}, Roles: readers, Read: true, Members: true}
+	grantsWrite = &wire.Access{
+		Permissions: []string{grantWrite, directoryWrite},
+		Roles:       append([]string{directory.PrivilegedRoleAdministrator}, appAdministrators...),
+	}
+	assignmentsRead = &wire.Access{
+		Permissions: []string{appRead, appWrite, assignmentWrite, directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true,
+		Owner: true, OwnerPermissions: []string{appOwned}, Self: true, SelfPermissions: []string{"User.Read"},
+	}
+	assignmentsWrite = &wire.Access{
+		Permissions: []string{assignmentWrite},
+		Roles:       append([]string{directory.PrivilegedRoleAdministrator, directory.UserAdministrator}, appAdministrators...),
+	}
+	// assignedWrite lets the owners of a resource assign people to it too.
+	assignedWrite = &wire.Access{
+		Permissions: []string{assignmentWrite}, Owner: true,
+		Roles: append([]string{directory.PrivilegedRoleAdministrator, directory.UserAdministrator}, appAdministrators...),
+	}
+	// clientAssignmentsWrite is asked for besides when an application gets a
+	// permission, and consentWrite when it is one on Microsoft Graph: that can
+	// be worth as much as any role.
+	clientAssignmentsWrite = &wire.Access{
+		Permissions: []string{assignmentWrite}, Owner: true,
+		Roles: append([]string{directory.PrivilegedRoleAdministrator}, appAdministrators...),
+	}
+	consentWrite = &wire.Access{Permissions: []string{assignmentWrite}, Roles: []string{directory.PrivilegedRoleAdministrator}}
+
+	rolesRead = &wire.Access{
+		Permissions: []string{roleRead, roleWrite, directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true,
+	}
+	rolesWrite = &wire.Access{Permissions: []string{roleWrite}, Roles: []string{directory.PrivilegedRoleAdministrator}}
+
+	groupsDeleted = &wire.Access{Permissions: []string{groupWrite, directoryWrite}, Roles: []string{directory.GroupsAdministrator, directory.UserAdministrator}}
+	appsDeleted   = &wire.Access{Permissions: []string{appWrite}, Delegated: []string{directoryWrite}, Roles: appAdministrators}
+	// itemsRead and itemsWrite open the deleted items; the rule of the item's
+	// own kind is asked for besides.
+	itemsRead  = &wire.Access{Permissions: []string{userRead, userWrite, groupRead, groupWrite, appRead, appWrite, directoryRead, directoryWrite}, Roles: readers, Read: true}
+	itemsWrite = &wire.Access{Permissions: []string{userWrite, groupWrite, appWrite, directoryWrite}, Roles: append([]string{directory.UserAdministrator, directory.GroupsAdministrator}, appAdministrators...)}
+
+	organizationRead = &wire.Access{
+		Permissions: []string{"Organization.Read.All", directoryRead, directoryWrite, userRead, userWrite}, Delegated: []string{"User.Read"},
+		Roles: readers, Read: true, Members: true, Guests: true,
+	}
+	organizationWrite = &wire.Access{Permissions: []string{"Organization.ReadWrite.All"}}
+	domainsRead       = &wire.Access{Permissions: []string{"Domain.Read.All", directoryRead, directoryWrite}, Roles: readers, Read: true, Members: true}
+
+	// anyone is for a route that leads to objects of every kind: its handler
+	// asks the rule of the kind that it finds.
+	anyone = &wire.Access{Public: true}
 )

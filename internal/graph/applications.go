@@ -90,7 +90,7 @@ func (s *Service) getApplication(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.One(model.Applications(at(c), a), model.Application.Schema(), "applications", nil)
+	resp, err := tagged(c, state.Applications, a.ID)(c.One(model.Applications(at(c), a), model.Application.Schema(), "applications", nil))
 	return withKeys(c, resp, &a.Credentials), err
 }
 
@@ -317,7 +317,7 @@ func (s *Service) getServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.One(model.ServicePrincipals(at(c), p), model.ServicePrincipal.Schema(), "servicePrincipals", nil)
+	resp, err := tagged(c, state.ServicePrincipals, p.ID)(c.One(model.ServicePrincipals(at(c), p), model.ServicePrincipal.Schema(), "servicePrincipals", nil))
 	return withKeys(c, resp, &p.Credentials), err
 }
 

@@ -42,7 +42,7 @@ func (s *Service) getDevice(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.Devices(at(c), d), model.Device.Schema(), "devices", nil)
+	return tagged(c, state.Devices, d.ID)(c.One(model.Devices(at(c), d), model.Device.Schema(), "devices", nil))
 }
 
 func deviceTarget(d *directory.Device, changes []wire.Change) wire.Target {

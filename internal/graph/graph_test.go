@@ -38,6 +38,7 @@ type world struct {
 	// callers by bearer token
 	callers map[string]Caller
 	admin   directory.ObjectID
+	host    string // the name under which requests come, if not localhost
 }
 
 type events struct {
@@ -172,6 +173,9 @@ func (w *world) do(token, method, path string, body any, headers ...string) *ans
 		path = "/v1.0/" + path
 	}
 	r := httptest.NewRequest(method, "https://localhost:8443"+strings.ReplaceAll(path, " ", "%20"), in)
+	if w.host != "" {
+		r.Host = w.host
+	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -256,4 +260,30 @@ func (w *world) newApp(token, name string) *answer {
 
 func ref(id string) map[string]any {
 	return obj("@odata.id", "https://graph.microsoft.com/v1.0/directoryObjects/"+id)
+}
+
+// member makes a user without roles who is signed in with Azure CLI's
+// permission.
+func (w *world) member(name string) directory.ObjectID {
+	w.t.Helper()
+	id := w.addUser(name)
+	w.signIn(name, id, wire.AsUser)
+	return id
+}
+
+func (e *events) last() *Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.all) == 0 {
+		return &Event{}
+	}
+	return e.all[len(e.all)-1]
+}
+
+// doHost reads a path under another host name.
+func (w *world) doHost(host, token, path string) *answer {
+	w.t.Helper()
+	w.host = host
+	defer func() { w.host = "" }()
+	return w.do(token, "GET", path, nil).want(200)
 }

@@ -39,7 +39,7 @@ func (s *Service) getGroup(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.Groups(at(c), g), model.Group.Schema(), "groups", nil)
+	return tagged(c, state.Groups, g.ID)(c.One(model.Groups(at(c), g), model.Group.Schema(), "groups", nil))
 }
 
 // maxBound is how many references one request may bind (Microsoft Graph).

@@ -23,7 +23,8 @@ func (s *Service) related(of func(*model.Object) []*model.Object, cast *model.Ki
 			list, schema, context = only(list, cast), cast.Schema(), cast.Set
 		}
 		src := objects(schema, context, list, cast == nil)
-		if cast == model.User {
+		if cast == nil || cast == model.User {
+			// A list of members is no way to see more of people than /users shows.
 			src.Visible = visibleUser(c, false)
 		}
 		if count {
@@ -181,7 +182,11 @@ func (s *Service) getByIds(c *wire.Call) (*wire.Response, error) {
 		if len(types) > 0 && !wanted[o.Kind] && !slices.ContainsFunc(types, func(t string) bool { return lower(t) == "directoryobject" }) {
 			continue
 		}
-		m, err := o.Render(nil, nil, true)
+		var visible []string
+		if o.Kind == model.User {
+			visible = visibleUser(c, o.ID == string(c.ID))
+		}
+		m, err := o.Render(visible, nil, true)
 		if err != nil {
 			return nil, err
 		}

@@ -90,6 +90,44 @@ func (s *Service) routes() []wire.Route {
 		write(del, "devices/{id}", devicesWrite, catDevice, "Delete device", s.deleteDevice),
 
 		ask("directoryObjects/getByIds", objectsRead, s.getByIds),
+		ask("directoryObjects/validateProperties", objectsRead, s.validateProperties),
+		get("directoryObjects/{id}", objectsRead, s.getObject),
+		write(del, "directoryObjects/{id}", anyone, catDirectory, "Delete object", s.deleteObject),
+		get("directory/deletedItems/microsoft.graph.user", itemsRead, s.listDeleted(model.User)),
+		get("directory/deletedItems/microsoft.graph.group", itemsRead, s.listDeleted(model.Group)),
+		get("directory/deletedItems/microsoft.graph.application", itemsRead, s.listDeleted(model.Application)),
+		get("directory/deletedItems/{id}", itemsRead, s.getDeleted),
+		write(post, "directory/deletedItems/{id}/restore", itemsWrite, catDirectory, "Restore object", s.restore),
+		write(del, "directory/deletedItems/{id}", itemsWrite, catDirectory, "Hard Delete object", s.purge),
+
+		get("oauth2PermissionGrants", grantsRead, s.listGrants),
+		write(post, "oauth2PermissionGrants", grantsWrite, catApplication, "Add delegated permission grant", s.createGrant),
+		get("oauth2PermissionGrants/{id}", grantsRead, s.getGrant),
+		write(patch, "oauth2PermissionGrants/{id}", grantsWrite, catApplication, "Update delegated permission grant", s.updateGrant),
+		write(del, "oauth2PermissionGrants/{id}", grantsWrite, catApplication, "Remove delegated permission grant", s.deleteGrant),
+		get("servicePrincipals/{id}/oauth2PermissionGrants", grantsRead, s.grantsOf("client")),
+		get("users/{id}/oauth2PermissionGrants", grantsRead, s.grantsOf("user")),
+
+		get("directoryRoles", rolesRead, s.roleList(model.DirectoryRole)),
+		write(post, "directoryRoles", rolesWrite, catRole, "Add role from template", s.activateRole),
+		get("directoryRoles/{id}", rolesRead, s.roleGet(model.DirectoryRole)),
+		get("directoryRoles/{id}/members", rolesRead, s.roleMembers),
+		write(post, "directoryRoles/{id}/members/$ref", rolesWrite, catRole, "Add member to role", s.addRoleMember),
+		write(del, "directoryRoles/{id}/members/{id}/$ref", rolesWrite, catRole, "Remove member from role", s.removeRoleMember),
+		get("directoryRoleTemplates", rolesRead, s.roleList(model.DirectoryRoleTemplate)),
+		get("directoryRoleTemplates/{id}", rolesRead, s.roleGet(model.DirectoryRoleTemplate)),
+		get("roleManagement/directory/roleDefinitions", rolesRead, s.roleList(model.RoleDefinition)),
+		get("roleManagement/directory/roleDefinitions/{id}", rolesRead, s.roleGet(model.RoleDefinition)),
+		get("roleManagement/directory/roleAssignments", rolesRead, s.listRoleAssignments),
+		write(post, "roleManagement/directory/roleAssignments", rolesWrite, catRole, "Add member to role", s.createRoleAssignment),
+		get("roleManagement/directory/roleAssignments/{id}", rolesRead, s.getRoleAssignment),
+		write(del, "roleManagement/directory/roleAssignments/{id}", rolesWrite, catRole, "Remove member from role", s.deleteRoleAssignment),
+
+		get("organization", organizationRead, s.listOrganization),
+		get("organization/{id}", organizationRead, s.getOrganization),
+		write(patch, "organization/{id}", organizationWrite, catDirectory, "Set Company Information", s.updateOrganization),
+		get("domains", domainsRead, s.listDomains),
+		get("domains/{id}", domainsRead, s.getDomain),
 	}
 	for _, set := range []string{"applications", "servicePrincipals"} {
 		name := map[string]string{"applications": "application", "servicePrincipals": "service principal"}[set]
@@ -101,6 +139,22 @@ func (s *Service) routes() []wire.Route {
 			write(post, set+"/{id}/removeKey", keysRoll, catApplication, manage, s.removeKey),
 			write(post, set+"/{id}/owners/$ref", appsWrite, catApplication, "Add owner to "+name, s.addOwner),
 			write(del, set+"/{id}/owners/{id}/$ref", appsWrite, catApplication, "Remove owner from "+name, s.removeOwner),
+		)
+	}
+	for _, a := range []struct {
+		pattern, index string
+		write          *wire.Access
+	}{
+		{"users/{id}/appRoleAssignments", "principal", assignmentsWrite},
+		{"groups/{id}/appRoleAssignments", "principal", assignmentsWrite},
+		{"servicePrincipals/{id}/appRoleAssignments", "principal", assignmentsWrite},
+		{"servicePrincipals/{id}/appRoleAssignedTo", "resource", assignedWrite},
+	} {
+		r = append(r,
+			get(a.pattern, assignmentsRead, s.assignments(a.index)),
+			get(a.pattern+"/{id}", assignmentsRead, s.getAssignment(a.index)),
+			write(post, a.pattern, a.write, catApplication, "Add app role assignment", s.createAssignment(a.index)),
+			write(del, a.pattern+"/{id}", a.write, catApplication, "Remove app role assignment", s.deleteAssignment(a.index)),
 		)
 	}
 	members := func(o *model.Object) []*model.Object { return model.Linked(directory.Member, o) }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"iter"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -196,4 +197,15 @@ func objects(schema *odata.Schema, context string, list []*model.Object, typed b
 // only keeps the objects of a kind: an OData cast.
 func only(list []*model.Object, kind *model.Kind) []*model.Object {
 	return slices.DeleteFunc(list, func(o *model.Object) bool { return o.Kind != kind })
+}
+
+// tagged puts the ETag of a record on the answer that shows it; a client may
+// send it back in If-Match.
+func tagged[T any](c *wire.Call, table *store.Table[T], id directory.ObjectID) func(*wire.Response, error) (*wire.Response, error) {
+	return func(resp *wire.Response, err error) (*wire.Response, error) {
+		if rev, ok := table.Rev(c.View, c.StateKey(id)); ok && err == nil {
+			resp.Header = http.Header{"Etag": {wire.ETag(rev)}}
+		}
+		return resp, err
+	}
 }

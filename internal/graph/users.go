@@ -68,7 +68,7 @@ func (s *Service) getUser(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.Users(at(c), u), model.User.Schema(), "users", visibleUser(c, u.ID == c.ID))
+	return tagged(c, state.Users, u.ID)(c.One(model.Users(at(c), u), model.User.Schema(), "users", visibleUser(c, u.ID == c.ID)))
 }
 
 // passwordProfile is how a client sets a password.

@@ -18,7 +18,7 @@ var Application = newKind(Kind{
 	Name: "application", Label: "Application", Set: "applications",
 }, join(
 	read("id", odata.String, func(a *directory.Application) any { return string(a.ID) }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	read("appId", odata.String, func(a *directory.Application) any { return string(a.AppID) }),
 	kept("applicationTemplateId", odata.String), constant("disabledByMicrosoftStatus", odata.String, nil),
 	when("createdDateTime", func(a *directory.Application) time.Time { return a.Created }),
@@ -65,7 +65,7 @@ var ServicePrincipal = newKind(Kind{
 	Name: "servicePrincipal", Label: "ServicePrincipal", Set: "servicePrincipals",
 }, join(
 	read("id", odata.String, func(p *directory.ServicePrincipal) any { return string(p.ID) }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	flag("accountEnabled", func(p *directory.ServicePrincipal) *bool { return &p.Enabled }),
 	texts("alternativeNames", 100, func(p *directory.ServicePrincipal) *[]string { return &p.AlternativeNames }),
 	read("appDisplayName", odata.String, func(p *directory.ServicePrincipal) any { return p.DisplayName }),
@@ -101,12 +101,12 @@ var ServicePrincipal = newKind(Kind{
 
 // Applications returns a as a resource.
 func Applications(at *At, a *directory.Application) *Object {
-	return &Object{Application, string(a.ID), a, a.Properties, at}
+	return &Object{Kind: Application, ID: string(a.ID), Rec: a, Extra: a.Properties, At: at}
 }
 
 // ServicePrincipals returns p as a resource.
 func ServicePrincipals(at *At, p *directory.ServicePrincipal) *Object {
-	return &Object{ServicePrincipal, string(p.ID), p, p.Properties, at}
+	return &Object{Kind: ServicePrincipal, ID: string(p.ID), Rec: p, Extra: p.Properties, At: at}
 }
 
 func orNil(s string) any {

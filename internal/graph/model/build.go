@@ -24,6 +24,16 @@ func constant(name string, t odata.Type, v any) property {
 	return property{Property: odata.Property{Name: name, Type: t}, get: func(*Object) any { return v }}
 }
 
+// deletedAt is when an object among the deleted items was deleted.
+func deletedAt() property {
+	return property{Property: odata.Property{Name: "deletedDateTime", Type: odata.DateTime}, get: func(o *Object) any {
+		if o.Deleted.IsZero() {
+			return nil
+		}
+		return o.Deleted
+	}}
+}
+
 // text is a string property; nullable shows the empty string as null.
 func text[T any](name string, limit int, field func(*T) *string) property {
 	p := read(name, odata.String, func(rec *T) any {

@@ -194,5 +194,5 @@ var FederatedCredential = newKind(Kind{Name: "federatedIdentityCredential", Labe
 
 // FederatedCredentials returns f as a resource.
 func FederatedCredentials(at *At, f *directory.FederatedCredential) *Object {
-	return &Object{FederatedCredential, f.ID, f, nil, at}
+	return &Object{Kind: FederatedCredential, ID: f.ID, Rec: f, At: at}
 }

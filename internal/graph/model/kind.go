@@ -63,6 +63,8 @@ type Object struct {
 	Rec   any
 	Extra directory.Properties
 	At    *At
+	// Deleted is when the object was deleted, if it is among deleted items.
+	Deleted time.Time
 }
 
 func newKind(k Kind, props []property) *Kind {

@@ -17,7 +17,7 @@ var User = newKind(Kind{
 	Defaults: []string{"businessPhones", "displayName", "givenName", "jobTitle", "mail", "mobilePhone", "officeLocation", "preferredLanguage", "surname", "userPrincipalName", "id"},
 }, join(
 	read("id", odata.String, func(u *directory.User) any { return string(u.ID) }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	flag("accountEnabled", func(u *directory.User) *bool { return &u.Enabled }),
 	when("createdDateTime", func(u *directory.User) time.Time { return u.Created }),
 	text("displayName", 256, func(u *directory.User) *string { return &u.DisplayName }),
@@ -91,7 +91,7 @@ var Group = newKind(Kind{
 	Name: "group", Label: "Group", Set: "groups",
 }, join(
 	read("id", odata.String, func(g *directory.Group) any { return string(g.ID) }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	kept("classification", odata.String),
 	when("createdDateTime", func(g *directory.Group) time.Time { return g.Created }),
 	empties(odata.String, "creationOptions"),
@@ -121,7 +121,7 @@ var Device = newKind(Kind{
 	Name: "device", Label: "Device", Set: "devices",
 }, join(
 	read("id", odata.String, func(d *directory.Device) any { return string(d.ID) }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	flag("accountEnabled", func(d *directory.Device) *bool { return &d.Enabled }),
 	when("approximateLastSignInDateTime", func(d *directory.Device) time.Time { return d.Created }),
 	constant("complianceExpirationDateTime", odata.DateTime, nil),
@@ -169,17 +169,17 @@ func deviceID() property {
 
 // Users returns u as a resource.
 func Users(at *At, u *directory.User) *Object {
-	return &Object{User, string(u.ID), u, u.Properties, at}
+	return &Object{Kind: User, ID: string(u.ID), Rec: u, Extra: u.Properties, At: at}
 }
 
 // Groups returns g as a resource.
 func Groups(at *At, g *directory.Group) *Object {
-	return &Object{Group, string(g.ID), g, g.Properties, at}
+	return &Object{Kind: Group, ID: string(g.ID), Rec: g, Extra: g.Properties, At: at}
 }
 
 // Devices returns d as a resource.
 func Devices(at *At, d *directory.Device) *Object {
-	return &Object{Device, string(d.ID), d, d.Properties, at}
+	return &Object{Kind: Device, ID: string(d.ID), Rec: d, Extra: d.Properties, At: at}
 }
 
 // Find returns the object of any type that has the id, or false.

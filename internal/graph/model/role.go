@@ -12,7 +12,7 @@ import (
 // DirectoryRole is a directory role in one tenant.
 var DirectoryRole = newKind(Kind{Name: "directoryRole", Label: "Role", Set: "directoryRoles"}, join(
 	read("id", odata.String, func(r *TenantRole) any { return r.ID }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	read("description", odata.String, func(r *TenantRole) any { return r.Description }),
 	read("displayName", odata.String, func(r *TenantRole) any { return r.DisplayName }),
 	read("roleTemplateId", odata.String, func(r *TenantRole) any { return r.Template }),
@@ -21,7 +21,7 @@ var DirectoryRole = newKind(Kind{Name: "directoryRole", Label: "Role", Set: "dir
 // DirectoryRoleTemplate is a directory role as every tenant has it.
 var DirectoryRoleTemplate = newKind(Kind{Name: "directoryRoleTemplate", Label: "RoleTemplate", Set: "directoryRoleTemplates"}, join(
 	read("id", odata.String, func(r *TenantRole) any { return r.Template }),
-	constant("deletedDateTime", odata.DateTime, nil),
+	deletedAt(),
 	read("description", odata.String, func(r *TenantRole) any { return r.Description }),
 	read("displayName", odata.String, func(r *TenantRole) any { return r.DisplayName }),
 ))
@@ -79,7 +79,7 @@ func RolesAs(kind *Kind, at *At, roles ...*TenantRole) (out []*Object) {
 		if kind == DirectoryRole {
 			id = r.ID
 		}
-		out = append(out, &Object{kind, id, r, nil, at})
+		out = append(out, &Object{Kind: kind, ID: id, Rec: r, At: at})
 	}
 	return out
 }
@@ -97,5 +97,5 @@ var RoleAssignment = newKind(Kind{Name: "unifiedRoleAssignment", Label: "RoleAss
 
 // RoleAssignments returns a as a resource.
 func RoleAssignments(at *At, a *directory.RoleAssignment) *Object {
-	return &Object{RoleAssignment, a.ID, a, nil, at}
+	return &Object{Kind: RoleAssignment, ID: a.ID, Rec: a, At: at}
 }

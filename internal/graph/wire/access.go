@@ -64,6 +64,8 @@ type Access struct {
 	// are permissions that suffice for that, besides Permissions.
 	Self            bool
 	SelfPermissions []string
+	// SelfClient lets an application act on itself without any permission.
+	SelfClient bool
 	// Owner lets the owners of the object; OwnerPermissions are application
 	// permissions that suffice for a client that owns it.
 	Owner            bool
@@ -87,7 +89,7 @@ func (a *Access) Decide(s *Standing, r Relation) bool {
 	if s.AppOnly {
 		return role || overlap(s.Roles, a.Permissions) ||
 			r.Owner && overlap(s.Roles, a.OwnerPermissions) ||
-			r.Self && a.Self
+			r.Self && a.SelfClient
 	}
 	client := slices.Contains(s.Scopes, AsUser) || overlap(s.Scopes, a.Permissions) || overlap(s.Scopes, a.Delegated) ||
 		r.Self && a.Self && overlap(s.Scopes, a.SelfPermissions)
