@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"log/slog"
 	"math/big"
@@ -431,3 +432,10 @@ func (c *Cloud) Verify(text string, audiences ...string) *token.Claims {
 
 // Loopback is the address that requests come from.
 var Loopback = netip.MustParseAddr("127.0.0.1")
+
+// CertificatePin returns the hash by which Chromium can be told to trust the
+// cloud's certificate.
+func CertificatePin() string {
+	sum := sha256.Sum256(certificate().Leaf.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
