@@ -255,6 +255,7 @@ func (p *Provider) checkCertificate(c *call, tenant *directory.Tenant, cl *clien
 		Issuer: issuer, Subject: subject, Audiences: p.assertionAudiences(c, tenant),
 		MaxLifetime: 24*time.Hour + token.Leeway,
 		Find: func(h token.AssertionHeader) []token.PublicKey {
+			h.X5T, h.X5TS256 = base64URL(h.X5T), base64URL(h.X5TS256)
 			seen = h
 			if keys := find(h); len(keys) > 0 || len(h.X5C) == 0 {
 				return keys
@@ -273,6 +274,12 @@ func (p *Provider) checkCertificate(c *call, tenant *directory.Tenant, cl *clien
 	life := time.Unix(a.Expires, 0).Sub(c.now) + 2*token.Leeway
 	cl.used = &usedAssertion{Key: string(cl.id) + "/" + hash(id), Life: life}
 	return nil
+}
+
+// base64URL returns a thumbprint in the spelling of RFC 7515. Microsoft's
+// libraries for Go and others write it in standard base64, and Entra takes both.
+func base64URL(s string) string {
+	return strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(s, "="))
 }
 
 // chainKeys implements the subject name and issuer form of certificates (x5c):

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/entrance-id/entrance/internal/directory"
@@ -98,6 +99,12 @@ func (p *Provider) issuerDocument(c *call) string {
 	tenant := directory.TenantID("{tenantid}")
 	if c.tenant != nil {
 		tenant = c.tenant.ID
+	}
+	// A library that was pointed here under a name of the public cloud trusts
+	// metadata only if its issuer is of that cloud. These names are a fixed
+	// list: no other host that is asked for is believed.
+	if host := hostname(c.r.Host); version == token.V2 && slices.Contains(publicNetworks[0].Aliases, host) {
+		return token.Issuers{V2: "https://" + host}.Name(version, tenant)
 	}
 	return p.cfg.Names.Name(version, tenant)
 }
