@@ -3,46 +3,26 @@ package graph
 import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
-// device returns the device that the first key names, by object id or by
-// deviceId='...'.
-func (s *Service) device(c *wire.Call, r store.Reader) (*directory.Device, error) {
-	if k := c.Keys[0]; k.Name == "deviceid" {
-		d, ok := state.Devices.First(r, "deviceid", string(c.Tenant)+"/"+lower(k.Value))
-		if !ok {
-			return nil, wire.Missing(k.Value)
-		}
-		return d, nil
-	}
-	id, err := c.ObjectID(0)
-	if err != nil {
-		return nil, err
-	}
-	d, err := state.Devices.Get(r, c.StateKey(id))
-	if err != nil {
-		return nil, missing(err, string(id))
-	}
-	return d, nil
-}
-
 func (s *Service) listDevices(c *wire.Call) (*wire.Response, error) {
-	return c.List(deviceIndex.source(c, model.Device))
+	return c.List(resource.Devices.Source(c, model.Device))
 }
 
 func (s *Service) countDevices(c *wire.Call) (*wire.Response, error) {
-	return c.Count(deviceIndex.source(c, model.Device))
+	return c.Count(resource.Devices.Source(c, model.Device))
 }
 
 func (s *Service) getDevice(c *wire.Call) (*wire.Response, error) {
-	d, err := s.device(c, c.View)
+	d, err := resource.Device(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	return tagged(c, state.Devices, d.ID)(c.One(model.Devices(at(c), d), model.Device.Schema(), "devices", nil))
+	return resource.Tagged(c, state.Devices, d.ID)(c.One(model.Devices(resource.At(c), d), model.Device.Schema(), "devices", nil))
 }
 
 func deviceTarget(d *directory.Device, changes []wire.Change) wire.Target {
@@ -68,10 +48,10 @@ func (s *Service) createDevice(c *wire.Call) (*wire.Response, error) {
 		d.DeviceID = directory.NewGUID()
 	}
 	if err := c.Update(func(tx *store.Tx) error { return state.Devices.Create(tx, d) }); err != nil {
-		return nil, sameName(err, "deviceId")
+		return nil, resource.SameName(err, "deviceId")
 	}
 	c.Audited(deviceTarget(d, changes))
-	return s.created(c, model.Devices(at(c), d), "devices")
+	return resource.Created(c, model.Devices(resource.At(c), d), "devices")
 }
 
 func (s *Service) updateDevice(c *wire.Call) (*wire.Response, error) {
@@ -83,7 +63,7 @@ func (s *Service) updateDevice(c *wire.Call) (*wire.Response, error) {
 	var d *directory.Device
 	err = c.Update(func(tx *store.Tx) error {
 		var err error
-		if d, err = s.device(c, tx); err != nil {
+		if d, err = resource.Device(c, tx); err != nil {
 			return err
 		}
 		key := c.StateKey(d.ID)
@@ -114,7 +94,7 @@ func (s *Service) deleteDevice(c *wire.Call) (*wire.Response, error) {
 	var d *directory.Device
 	err := c.Update(func(tx *store.Tx) error {
 		var err error
-		if d, err = s.device(c, tx); err != nil {
+		if d, err = resource.Device(c, tx); err != nil {
 			return err
 		}
 		return state.Delete(tx, c.Tenant, d.ID, c.Now)

@@ -21,7 +21,6 @@ import (
 	"net/http"
 
 	"github.com/entrance-id/entrance/internal/clock"
-	"github.com/entrance-id/entrance/internal/graph/model"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -92,9 +91,3 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.server.S
 
 // Routes returns the table of routes.
 func (s *Service) Routes() []wire.Route { return s.server.Routes }
-
-func at(c *wire.Call) *model.At { return &model.At{Reader: c.View, Tenant: c.Tenant, Now: c.Now} }
-
-func in(tx *store.Tx, c *wire.Call) *model.At {
-	return &model.At{Reader: tx, Tenant: c.Tenant, Now: c.Now}
-}

@@ -1,117 +1,31 @@
 package graph
 
 import (
-	"encoding/json"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
-// group returns the group that the first key names.
-func (s *Service) group(c *wire.Call, r store.Reader) (*directory.Group, error) {
-	id, err := c.ObjectID(0)
-	if err != nil {
-		return nil, err
-	}
-	g, err := state.Groups.Get(r, c.StateKey(id))
-	if err != nil {
-		return nil, missing(err, string(id))
-	}
-	return g, nil
-}
-
 func (s *Service) listGroups(c *wire.Call) (*wire.Response, error) {
-	return c.List(groupIndex.source(c, model.Group))
+	return c.List(resource.Groups.Source(c, model.Group))
 }
 
 func (s *Service) countGroups(c *wire.Call) (*wire.Response, error) {
-	return c.Count(groupIndex.source(c, model.Group))
+	return c.Count(resource.Groups.Source(c, model.Group))
 }
 
 func (s *Service) getGroup(c *wire.Call) (*wire.Response, error) {
-	g, err := s.group(c, c.View)
+	g, err := resource.Group(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	return tagged(c, state.Groups, g.ID)(c.One(model.Groups(at(c), g), model.Group.Schema(), "groups", nil))
-}
-
-// maxBound is how many references one request may bind (Microsoft Graph).
-const maxBound = 20
-
-// bound returns the ids in a member such as owners@odata.bind.
-func bound(c *wire.Call, body wire.Members, name string) ([]directory.ObjectID, error) {
-	raw, ok := body.Get(name + "@odata.bind")
-	if !ok {
-		return nil, nil
-	}
-	var refs []string
-	if json.Unmarshal(raw, &refs) != nil {
-		return nil, wire.Bad("A value of an invalid type was specified for property '%s@odata.bind'.", name)
-	}
-	if len(refs) > maxBound {
-		return nil, wire.Bad("At most %d references can be bound in one request.", maxBound)
-	}
-	var ids []directory.ObjectID
-	for _, ref := range refs {
-		id, err := reference(c, ref)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-// reference returns the object that an @odata.id names, such as
-// https://graph.microsoft.com/v1.0/directoryObjects/{id}. The host does not
-// matter: an id is looked up in the caller's tenant and nothing is fetched.
-func reference(c *wire.Call, ref string) (directory.ObjectID, error) {
-	bad := wire.Bad("Invalid URL format specified in @odata.id: '%.200s'.", ref)
-	u, err := url.Parse(ref)
-	if err != nil || len(ref) > 1024 {
-		return "", bad
-	}
-	path := strings.Split(strings.Trim(strings.NewReplacer("('", "/", "')", "").Replace(u.Path), "/"), "/")
-	if len(path) < 2 {
-		return "", bad
-	}
-	set, key := path[len(path)-2], path[len(path)-1]
-	if !slices.ContainsFunc([]string{"directoryObjects", "users", "groups", "servicePrincipals", "devices", "applications"}, func(n string) bool { return strings.EqualFold(n, set) }) {
-		return "", bad
-	}
-	if id, ok := directory.ParseGUID(key); ok {
-		return directory.ObjectID(id), nil
-	}
-	if strings.EqualFold(set, "users") {
-		if u, err := state.FindUser(c.View, c.Tenant, key); err == nil {
-			return u.ID, nil
-		}
-		return "", wire.Missing(key)
-	}
-	return "", bad
-}
-
-// refBody reads the body of POST .../$ref.
-func refBody(c *wire.Call) (directory.ObjectID, error) {
-	body, err := wire.ParseBody(c.Body)
-	if err != nil {
-		return "", err
-	}
-	raw, ok := body.Get("@odata.id")
-	var ref string
-	if !ok || json.Unmarshal(raw, &ref) != nil || len(body) != 1 {
-		return "", wire.Bad("The body must hold '@odata.id' with the address of the object, and nothing else.")
-	}
-	return reference(c, ref)
+	return resource.Tagged(c, state.Groups, g.ID)(c.One(model.Groups(resource.At(c), g), model.Group.Schema(), "groups", nil))
 }
 
 func (s *Service) createGroup(c *wire.Call) (*wire.Response, error) {
@@ -137,11 +51,11 @@ func (s *Service) createGroup(c *wire.Call) (*wire.Response, error) {
 			return nil, err
 		}
 	}
-	owners, err := bound(c, body, "owners")
+	owners, err := resource.Bound(c, body, "owners")
 	if err != nil {
 		return nil, err
 	}
-	members, err := bound(c, body, "members")
+	members, err := resource.Bound(c, body, "members")
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +82,7 @@ func (s *Service) createGroup(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	c.Audited(groupTarget(g, changes))
-	return s.created(c, model.Groups(at(c), g), "groups")
+	return resource.Created(c, model.Groups(resource.At(c), g), "groups")
 }
 
 func groupTarget(g *directory.Group, changes []wire.Change) wire.Target {
@@ -202,11 +116,11 @@ func (s *Service) groupChange(c *wire.Call, change func(tx *store.Tx, g *directo
 	var g *directory.Group
 	err := c.Update(func(tx *store.Tx) error {
 		var err error
-		if g, err = s.group(c, tx); err != nil {
+		if g, err = resource.Group(c, tx); err != nil {
 			return err
 		}
 		if g.IsAssignableToRole {
-			if !roleGroupsWrite.Decide(&c.Standing, c.RelationTo(tx, g.ID)) {
+			if !resource.RoleGroupsWrite.Decide(&c.Standing, c.RelationTo(tx, g.ID)) {
 				return wire.Denied()
 			}
 		}
@@ -227,11 +141,11 @@ func (s *Service) updateGroup(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := bound(c, body, "members")
+	members, err := resource.Bound(c, body, "members")
 	if err != nil {
 		return nil, err
 	}
-	owners, err := bound(c, body, "owners")
+	owners, err := resource.Bound(c, body, "owners")
 	if err != nil {
 		return nil, err
 	}
@@ -257,12 +171,12 @@ func (s *Service) updateGroup(c *wire.Call) (*wire.Response, error) {
 		}
 		for _, id := range members {
 			if err := state.Link(tx, directory.Member, c.Tenant, g.ID, id); err != nil {
-				return missing(err, string(id))
+				return resource.Missing(err, string(id))
 			}
 		}
 		for _, id := range owners {
 			if err := state.Link(tx, directory.Owner, c.Tenant, g.ID, id); err != nil {
-				return missing(err, string(id))
+				return resource.Missing(err, string(id))
 			}
 		}
 		return nil
@@ -286,31 +200,21 @@ func (s *Service) deleteGroup(c *wire.Call) (*wire.Response, error) {
 }
 
 func (s *Service) addMember(c *wire.Call) (*wire.Response, error) {
-	id, err := refBody(c)
+	id, err := resource.RefBody(c)
 	if err != nil {
 		return nil, err
 	}
 	var o *model.Object
 	g, err := s.groupChange(c, func(tx *store.Tx, g *directory.Group) error {
-		o, _ = model.Find(in(tx, c), id)
-		return missing(state.Link(tx, directory.Member, c.Tenant, g.ID, id), string(id))
+		o, _ = model.Find(resource.In(tx, c), id)
+		return resource.Missing(state.Link(tx, directory.Member, c.Tenant, g.ID, id), string(id))
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.Audited(objectTarget(o))
+	c.Audited(resource.ObjectTarget(o))
 	c.Audited(groupTarget(g, nil))
 	return wire.NoContent(), nil
-}
-
-func objectTarget(o *model.Object) wire.Target {
-	if o == nil {
-		return wire.Target{}
-	}
-	t := wire.Target{Type: o.Kind.Label, ID: o.ID}
-	t.DisplayName, _ = o.Property("displayName").(string)
-	t.UPN, _ = o.Property("userPrincipalName").(string)
-	return t
 }
 
 func (s *Service) removeMember(c *wire.Call) (*wire.Response, error) {
@@ -319,128 +223,13 @@ func (s *Service) removeMember(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	g, err := s.groupChange(c, func(tx *store.Tx, g *directory.Group) error {
-		return missing(state.Unlink(tx, directory.Member, c.Tenant, g.ID, id), string(id))
+		return resource.Missing(state.Unlink(tx, directory.Member, c.Tenant, g.ID, id), string(id))
 	})
 	if err != nil {
 		return nil, err
 	}
-	o, _ := model.Find(at(c), id)
-	c.Audited(objectTarget(o))
+	o, _ := model.Find(resource.At(c), id)
+	c.Audited(resource.ObjectTarget(o))
 	c.Audited(groupTarget(g, nil))
 	return wire.NoContent(), nil
-}
-
-// addOwner and removeOwner serve groups, applications and service principals.
-func (s *Service) addOwner(c *wire.Call) (*wire.Response, error) {
-	id, err := refBody(c)
-	if err != nil {
-		return nil, err
-	}
-	var what, owner *model.Object
-	err = c.Update(func(tx *store.Tx) error {
-		var err error
-		if what, err = s.owned(c, tx); err != nil {
-			return err
-		}
-		owner, _ = model.Find(in(tx, c), id)
-		return missing(state.Link(tx, directory.Owner, c.Tenant, directory.ObjectID(what.ID), id), string(id))
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.Audited(objectTarget(owner))
-	c.Audited(objectTarget(what))
-	return wire.NoContent(), nil
-}
-
-// owned returns the object whose owners are changed, and refuses who may not
-// change those of a group that can have roles.
-func (s *Service) owned(c *wire.Call, r store.Reader) (*model.Object, error) {
-	o, err := s.subject(c, r)
-	if err != nil {
-		return nil, err
-	}
-	if g, ok := o.Rec.(*directory.Group); ok && g.IsAssignableToRole {
-		if !roleGroupsWrite.Decide(&c.Standing, c.RelationTo(r, g.ID)) {
-			return nil, wire.Denied()
-		}
-	}
-	return o, nil
-}
-
-func (s *Service) removeOwner(c *wire.Call) (*wire.Response, error) {
-	id, err := c.ObjectID(1)
-	if err != nil {
-		return nil, err
-	}
-	var what *model.Object
-	err = c.Update(func(tx *store.Tx) error {
-		var err error
-		if what, err = s.owned(c, tx); err != nil {
-			return err
-		}
-		// Two requests that each remove one of the last two owners meet here.
-		tx.Guard("owners/" + c.StateKey(directory.ObjectID(what.ID)))
-		if err := state.Unlink(tx, directory.Owner, c.Tenant, directory.ObjectID(what.ID), id); err != nil {
-			return missing(err, string(id))
-		}
-		if what.Kind == model.Group && len(state.Linked(tx, directory.Owner, c.Tenant, directory.ObjectID(what.ID), c.Now)) == 0 {
-			return wire.Bad("The group must have at least one owner, hence this owner cannot be removed.")
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	owner, _ := model.Find(at(c), id)
-	c.Audited(objectTarget(owner))
-	c.Audited(objectTarget(what))
-	return wire.NoContent(), nil
-}
-
-// subject returns the object that the first key names, of the set that the
-// path starts with.
-func (s *Service) subject(c *wire.Call, r store.Reader) (*model.Object, error) {
-	a := &model.At{Reader: r, Tenant: c.Tenant, Now: c.Now}
-	set, _, _ := strings.Cut(c.Route.Pattern, "/")
-	switch set {
-	case "users":
-		u, err := s.user(c, r)
-		if err != nil {
-			return nil, err
-		}
-		return model.Users(a, u), nil
-	case "groups":
-		g, err := s.group(c, r)
-		if err != nil {
-			return nil, err
-		}
-		return model.Groups(a, g), nil
-	case "applications":
-		app, err := s.application(c, r)
-		if err != nil {
-			return nil, err
-		}
-		return model.Applications(a, app), nil
-	case "servicePrincipals":
-		p, err := s.servicePrincipal(c, r)
-		if err != nil {
-			return nil, err
-		}
-		return model.ServicePrincipals(a, p), nil
-	case "devices":
-		d, err := s.device(c, r)
-		if err != nil {
-			return nil, err
-		}
-		return model.Devices(a, d), nil
-	}
-	id, err := c.ObjectID(0)
-	if err != nil {
-		return nil, err
-	}
-	if o, ok := model.Find(a, id); ok {
-		return o, nil
-	}
-	return nil, wire.Missing(string(id))
 }

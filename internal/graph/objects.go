@@ -3,24 +3,26 @@ package graph
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
 func (s *Service) getObject(c *wire.Call) (*wire.Response, error) {
-	o, err := s.subject(c, c.View)
+	o, err := resource.Subject(c, c.View)
 	if err != nil {
 		return nil, err
 	}
 	var visible []string
 	if o.Kind == model.User {
-		visible = visibleUser(c, o.ID == string(c.ID))
+		visible = resource.VisibleUser(c, o.ID == string(c.ID))
 	}
 	resp, err := c.One(o, o.Kind.Schema(), "directoryObjects", visible)
 	if err != nil {
@@ -33,28 +35,33 @@ func (s *Service) getObject(c *wire.Call) (*wire.Response, error) {
 	return resp, nil
 }
 
-// deleteObject deletes an object of any kind by the rule of its kind's own path.
+// rule returns the route of a kind's own path.
+func (s *Service) rule(method string, kind *model.Kind) (*wire.Route, bool) {
+	i := slices.IndexFunc(s.server.Routes, func(r wire.Route) bool { return r.Method == method && r.Pattern == kind.Set+"/{id}" })
+	if i < 0 {
+		return nil, false
+	}
+	return &s.server.Routes[i], true
+}
+
+// deleteObject deletes an object of any kind, as its kind's own path would.
 func (s *Service) deleteObject(c *wire.Call) (*wire.Response, error) {
-	o, err := s.subject(c, c.View)
+	o, err := resource.Subject(c, c.View)
 	if err != nil {
+		if rerr := c.Require(objectsRead, ""); rerr != nil {
+			return nil, rerr // whether it exists is not for everybody
+		}
 		return nil, err
 	}
-	for kind, d := range map[*model.Kind]struct {
-		access *wire.Access
-		handle handler
-	}{
-		model.User: {usersDelete, s.deleteUser}, model.Group: {groupsWrite, s.deleteGroup}, model.Application: {appsWrite, s.deleteApplication},
-		model.ServicePrincipal: {appsWrite, s.deleteServicePrincipal}, model.Device: {devicesWrite, s.deleteDevice},
-	} {
-		if kind != o.Kind {
-			continue
-		}
-		if err := c.Require(d.access, directory.ObjectID(o.ID)); err != nil {
-			return nil, err
-		}
-		return d.handle(c)
+	r, ok := s.rule(http.MethodDelete, o.Kind)
+	if !ok {
+		return nil, wire.Bad("Objects of this type cannot be deleted.")
 	}
-	return nil, wire.Bad("Objects of this type cannot be deleted.")
+	if err := c.Require(r.Access, directory.ObjectID(o.ID)); err != nil {
+		return nil, err
+	}
+	c.Route = r
+	return r.Handle(c)
 }
 
 var nickname = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.-]{1,64}$`)
@@ -82,19 +89,14 @@ func (s *Service) validateProperties(c *wire.Call) (*wire.Response, error) {
 	return wire.NoContent(), nil
 }
 
-// deletedKinds are the kinds that can be restored, and what that takes.
-var deletedKinds = map[*model.Kind]*wire.Access{
-	model.User: usersDelete, model.Group: groupsDeleted, model.Application: appsDeleted,
-}
-
-func (s *Service) listDeleted(kind *model.Kind) handler {
+func (s *Service) listDeleted(kind *model.Kind) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
 		var list []*model.Object
 		for d := range state.Deleted.Where(c.View, "tenant", string(c.Tenant)) {
 			if !c.Now.Before(d.Deleted.Add(state.DeletedRetention)) {
 				continue
 			}
-			o, err := model.Deleted(at(c), d)
+			o, err := model.Deleted(resource.At(c), d)
 			if err != nil {
 				return nil, err
 			}
@@ -102,9 +104,9 @@ func (s *Service) listDeleted(kind *model.Kind) handler {
 				list = append(list, o)
 			}
 		}
-		src := objects(kind.Schema(), "directory/deletedItems/"+kind.Name, list, false)
+		src := resource.Objects(kind.Schema(), "directory/deletedItems/"+kind.Name, list, false)
 		if kind == model.User {
-			src.Visible = visibleUser(c, false)
+			src.Visible = resource.VisibleUser(c, false)
 		}
 		return c.List(src)
 	}
@@ -122,17 +124,23 @@ func (s *Service) deleted(c *wire.Call, r store.Reader, read bool) (*state.Delet
 		err = wire.Missing(string(id))
 	}
 	if err != nil {
-		return nil, nil, missing(err, string(id))
+		return nil, nil, resource.Missing(err, string(id))
 	}
 	o, err := model.Deleted(&model.At{Reader: r, Tenant: c.Tenant, Now: c.Now}, d)
 	if err != nil {
 		return nil, nil, err
 	}
-	access := deletedKinds[o.Kind]
+	// Reading takes what reading the kind takes, everything else what deleting
+	// it does; what an owner may, nobody may any more.
+	method := http.MethodDelete
 	if read {
-		access = map[*model.Kind]*wire.Access{model.User: usersRead, model.Group: groupsRead, model.Application: appsRead}[o.Kind]
+		method = http.MethodGet
 	}
-	return d, o, c.Require(access, "")
+	rule, ok := s.rule(method, o.Kind)
+	if !ok {
+		return nil, nil, wire.Denied()
+	}
+	return d, o, c.Require(rule.Access, "")
 }
 
 func (s *Service) getDeleted(c *wire.Call) (*wire.Response, error) {
@@ -142,7 +150,7 @@ func (s *Service) getDeleted(c *wire.Call) (*wire.Response, error) {
 	}
 	var visible []string
 	if o.Kind == model.User {
-		visible = visibleUser(c, false)
+		visible = resource.VisibleUser(c, false)
 	}
 	return c.One(o, o.Kind.Schema(), "directory/deletedItems", visible)
 }
@@ -187,8 +195,8 @@ func (s *Service) restore(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Audited(objectTarget(o))
-	now, ok := model.Find(at(c), directory.ObjectID(o.ID))
+	c.Audited(resource.ObjectTarget(o))
+	now, ok := model.Find(resource.At(c), directory.ObjectID(o.ID))
 	if !ok {
 		return nil, wire.Missing(o.ID)
 	}
@@ -212,7 +220,7 @@ func (s *Service) purge(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Audited(objectTarget(o))
+	c.Audited(resource.ObjectTarget(o))
 	return wire.NoContent(), nil
 }
 
@@ -234,7 +242,7 @@ func (s *Service) listOrganization(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	src := objects(model.Organization.Schema(), "organization", []*model.Object{model.Organizations(at(c), t)}, false)
+	src := resource.Objects(model.Organization.Schema(), "organization", []*model.Object{model.Organizations(resource.At(c), t)}, false)
 	src.Plain = true
 	return c.List(src)
 }
@@ -244,7 +252,7 @@ func (s *Service) getOrganization(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.Organizations(at(c), t), model.Organization.Schema(), "organization", nil)
+	return c.One(model.Organizations(resource.At(c), t), model.Organization.Schema(), "organization", nil)
 }
 
 func (s *Service) updateOrganization(c *wire.Call) (*wire.Response, error) {
@@ -283,9 +291,9 @@ func (s *Service) listDomains(c *wire.Call) (*wire.Response, error) {
 	}
 	var list []*model.Object
 	for i := range t.Domains {
-		list = append(list, model.Domains(at(c), &t.Domains[i]))
+		list = append(list, model.Domains(resource.At(c), &t.Domains[i]))
 	}
-	src := objects(model.Domain.Schema(), "domains", list, false)
+	src := resource.Objects(model.Domain.Schema(), "domains", list, false)
 	src.Plain = true
 	return c.List(src)
 }
@@ -301,7 +309,7 @@ func (s *Service) getDomain(c *wire.Call) (*wire.Response, error) {
 	}
 	for i := range t.Domains {
 		if strings.EqualFold(t.Domains[i].Name, name) {
-			return c.One(model.Domains(at(c), &t.Domains[i]), model.Domain.Schema(), "domains", nil)
+			return c.One(model.Domains(resource.At(c), &t.Domains[i]), model.Domain.Schema(), "domains", nil)
 		}
 	}
 	return nil, wire.Missing(name)

@@ -5,49 +5,10 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 )
-
-// related makes handlers for a navigation property: the list, its $count, and
-// the casts to one kind.
-func (s *Service) related(of func(*model.Object) []*model.Object, cast *model.Kind, count bool) func(*wire.Call) (*wire.Response, error) {
-	return func(c *wire.Call) (*wire.Response, error) {
-		o, err := s.subject(c, c.View)
-		if err != nil {
-			return nil, err
-		}
-		schema, context := model.Mixed, "directoryObjects"
-		list := of(o)
-		if cast != nil {
-			list, schema, context = only(list, cast), cast.Schema(), cast.Set
-		}
-		src := objects(schema, context, list, cast == nil)
-		if cast == nil || cast == model.User {
-			// A list of members is no way to see more of people than /users shows.
-			src.Visible = visibleUser(c, false)
-		}
-		if count {
-			return c.Count(src)
-		}
-		return c.List(src)
-	}
-}
-
-// references lists the addresses of related objects: .../$ref.
-func (s *Service) references(of func(*model.Object) []*model.Object) func(*wire.Call) (*wire.Response, error) {
-	return func(c *wire.Call) (*wire.Response, error) {
-		o, err := s.subject(c, c.View)
-		if err != nil {
-			return nil, err
-		}
-		value := []wire.Object{}
-		for _, r := range of(o) {
-			value = append(value, wire.Obj("@odata.id", c.Root+"/directoryObjects/"+r.ID))
-		}
-		return wire.OK(wire.Obj("@odata.context", c.Root+"/$metadata#Collection($ref)", "value", value)), nil
-	}
-}
 
 func (s *Service) memberGroups(c *wire.Call) (*wire.Response, error)  { return s.memberships(c, false) }
 func (s *Service) memberObjects(c *wire.Call) (*wire.Response, error) { return s.memberships(c, true) }
@@ -65,7 +26,7 @@ func (s *Service) memberships(c *wire.Call, roles bool) (*wire.Response, error) 
 	if err := body.Fields(map[string]any{"securityEnabledOnly": &securityOnly}, "securityEnabledOnly"); err != nil {
 		return nil, err
 	}
-	o, err := s.subject(c, c.View)
+	o, err := resource.Subject(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +75,7 @@ func (s *Service) check(c *wire.Call, name string, roles bool) (*wire.Response, 
 	if len(asked) == 0 || len(asked) > 20 {
 		return nil, wire.Bad("'%s' must have between 1 and 20 values.", name)
 	}
-	o, err := s.subject(c, c.View)
+	o, err := resource.Subject(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -157,11 +118,11 @@ func (s *Service) getByIds(c *wire.Call) (*wire.Response, error) {
 		}
 		// Types that no object here has, such as directoryObjectPartnerReference,
 		// select nothing.
-		wanted[kinds[lower(t)]] = true
+		wanted[kinds[resource.Lower(t)]] = true
 	}
 	value := []wire.Object{}
 	seen := map[string]bool{}
-	a := at(c)
+	a := resource.At(c)
 	for _, raw := range ids {
 		id, ok := directory.ParseGUID(raw)
 		if !ok {
@@ -179,12 +140,12 @@ func (s *Service) getByIds(c *wire.Call) (*wire.Response, error) {
 			}
 			o = model.RolesAs(model.DirectoryRole, a, r)[0]
 		}
-		if len(types) > 0 && !wanted[o.Kind] && !slices.ContainsFunc(types, func(t string) bool { return lower(t) == "directoryobject" }) {
+		if len(types) > 0 && !wanted[o.Kind] && !slices.ContainsFunc(types, func(t string) bool { return resource.Lower(t) == "directoryobject" }) {
 			continue
 		}
 		var visible []string
 		if o.Kind == model.User {
-			visible = visibleUser(c, o.ID == string(c.ID))
+			visible = resource.VisibleUser(c, o.ID == string(c.ID))
 		}
 		m, err := o.Render(visible, nil, true)
 		if err != nil {

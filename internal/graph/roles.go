@@ -7,6 +7,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/odata"
 	"github.com/entrance-id/entrance/internal/state"
@@ -14,9 +15,9 @@ import (
 )
 
 // roleList lists the directory roles as one of the kinds that show them.
-func (s *Service) roleList(kind *model.Kind) handler {
+func (s *Service) roleList(kind *model.Kind) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
-		src := objects(kind.Schema(), kind.Set, model.RolesAs(kind, at(c), model.Roles(c.Tenant)...), false)
+		src := resource.Objects(kind.Schema(), kind.Set, model.RolesAs(kind, resource.At(c), model.Roles(c.Tenant)...), false)
 		src.Plain = true
 		return c.List(src)
 	}
@@ -28,20 +29,20 @@ func (s *Service) role(c *wire.Call) (*model.TenantRole, error) {
 	if k.Name != "" && k.Name != "id" && k.Name != "roletemplateid" {
 		return nil, wire.Bad("The key '%.100s' is not defined for this resource.", k.Name)
 	}
-	r, ok := model.FindRole(c.Tenant, lower(k.Value))
+	r, ok := model.FindRole(c.Tenant, resource.Lower(k.Value))
 	if !ok {
 		return nil, wire.Missing(k.Value)
 	}
 	return r, nil
 }
 
-func (s *Service) roleGet(kind *model.Kind) handler {
+func (s *Service) roleGet(kind *model.Kind) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
 		r, err := s.role(c)
 		if err != nil {
 			return nil, err
 		}
-		return c.One(model.RolesAs(kind, at(c), r)[0], kind.Schema(), kind.Set, nil)
+		return c.One(model.RolesAs(kind, resource.At(c), r)[0], kind.Schema(), kind.Set, nil)
 	}
 }
 
@@ -55,7 +56,7 @@ func (s *Service) activateRole(c *wire.Call) (*wire.Response, error) {
 	if err := body.Fields(map[string]any{"roleTemplateId": &template}, "roleTemplateId"); err != nil {
 		return nil, err
 	}
-	if r, ok := model.FindRole(c.Tenant, lower(template)); !ok || r.Template != lower(template) {
+	if r, ok := model.FindRole(c.Tenant, resource.Lower(template)); !ok || r.Template != resource.Lower(template) {
 		return nil, wire.Missing(template)
 	}
 	return nil, conflicting()
@@ -77,11 +78,11 @@ func (s *Service) roleMembers(c *wire.Call) (*wire.Response, error) {
 	}
 	var list []*model.Object
 	for a := range state.RoleAssignments.Where(c.View, "role", string(c.Tenant)+"/"+r.Template) {
-		if o, ok := model.Find(at(c), a.Principal); ok && holds(c, a) {
+		if o, ok := model.Find(resource.At(c), a.Principal); ok && holds(c, a) {
 			list = append(list, o)
 		}
 	}
-	return c.List(objects(model.Mixed, "directoryObjects", list, true))
+	return c.List(resource.Objects(model.Mixed, "directoryObjects", list, true))
 }
 
 func (s *Service) addRoleMember(c *wire.Call) (*wire.Response, error) {
@@ -89,7 +90,7 @@ func (s *Service) addRoleMember(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := refBody(c)
+	id, err := resource.RefBody(c)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (s *Service) assignRole(c *wire.Call, r *model.TenantRole, id directory.Obj
 	var who *model.Object
 	err := c.Update(func(tx *store.Tx) error {
 		var ok bool
-		if who, ok = model.Find(in(tx, c), id); !ok {
+		if who, ok = model.Find(resource.In(tx, c), id); !ok {
 			return wire.Missing(string(id))
 		}
 		switch p := who.Rec.(type) {
@@ -126,7 +127,7 @@ func (s *Service) assignRole(c *wire.Call, r *model.TenantRole, id directory.Obj
 	if err != nil {
 		return nil, err
 	}
-	c.Audited(objectTarget(who))
+	c.Audited(resource.ObjectTarget(who))
 	c.Audited(wire.Target{Type: "Role", ID: r.ID, DisplayName: r.DisplayName})
 	return a, nil
 }
@@ -165,15 +166,15 @@ func (s *Service) unassignRole(c *wire.Call, find func(*store.Tx) (*directory.Ro
 			return err
 		}
 		if err := state.RoleAssignments.Delete(tx, string(c.Tenant)+"/"+a.ID); err != nil {
-			return missing(err, a.ID)
+			return resource.Missing(err, a.ID)
 		}
 		return guard()
 	})
 	if err != nil {
 		return err
 	}
-	o, _ := model.Find(at(c), a.Principal)
-	c.Audited(objectTarget(o))
+	o, _ := model.Find(resource.At(c), a.Principal)
+	c.Audited(resource.ObjectTarget(o))
 	if r, ok := model.FindRole(c.Tenant, a.Role); ok {
 		c.Audited(wire.Target{Type: "Role", ID: r.ID, DisplayName: r.DisplayName})
 	}
@@ -201,7 +202,7 @@ func (s *Service) listRoleAssignments(c *wire.Call) (*wire.Response, error) {
 func roleItems(c *wire.Call, index, value, after string) iter.Seq[wire.Item] {
 	return func(yield func(wire.Item) bool) {
 		for a := range state.RoleAssignments.Where(c.View, index, value) {
-			if a.ID > after && (a.Until.IsZero() || c.Now.Before(a.Until)) && !yield(model.RoleAssignments(at(c), a)) {
+			if a.ID > after && (a.Until.IsZero() || c.Now.Before(a.Until)) && !yield(model.RoleAssignments(resource.At(c), a)) {
 				return
 			}
 		}
@@ -215,7 +216,7 @@ func (s *Service) roleAssignment(c *wire.Call, r store.Reader) (*directory.RoleA
 	}
 	a, err := state.RoleAssignments.Get(r, string(c.Tenant)+"/"+id)
 	if err != nil {
-		return nil, missing(err, id)
+		return nil, resource.Missing(err, id)
 	}
 	return a, nil
 }
@@ -225,7 +226,7 @@ func (s *Service) getRoleAssignment(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.RoleAssignments(at(c), a), model.RoleAssignment.Schema(), model.RoleAssignment.Set, nil)
+	return c.One(model.RoleAssignments(resource.At(c), a), model.RoleAssignment.Schema(), model.RoleAssignment.Set, nil)
 }
 
 func (s *Service) createRoleAssignment(c *wire.Call) (*wire.Response, error) {
@@ -238,7 +239,7 @@ func (s *Service) createRoleAssignment(c *wire.Call) (*wire.Response, error) {
 	if err := body.Fields(map[string]any{"principalId": &principal, "roleDefinitionId": &role, "directoryScopeId": &scope, "appScopeId": &app}, "principalId", "roleDefinitionId"); err != nil {
 		return nil, err
 	}
-	r, ok := model.FindRole(c.Tenant, lower(role))
+	r, ok := model.FindRole(c.Tenant, resource.Lower(role))
 	if !ok {
 		return nil, wire.Missing(role)
 	}
@@ -259,7 +260,7 @@ func (s *Service) createRoleAssignment(c *wire.Call) (*wire.Response, error) {
 		if !ok || !strings.HasPrefix(scope, "/") {
 			return nil, wire.Bad("Invalid value specified for property 'directoryScopeId' of resource 'RoleAssignment'.")
 		}
-		if _, ok := model.Find(at(c), directory.ObjectID(object)); !ok {
+		if _, ok := model.Find(resource.At(c), directory.ObjectID(object)); !ok {
 			return nil, wire.Missing(object)
 		}
 		scope = "/" + object
@@ -271,7 +272,7 @@ func (s *Service) createRoleAssignment(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.created(c, model.RoleAssignments(at(c), a), model.RoleAssignment.Set)
+	return resource.Created(c, model.RoleAssignments(resource.At(c), a), model.RoleAssignment.Set)
 }
 
 func (s *Service) deleteRoleAssignment(c *wire.Call) (*wire.Response, error) {

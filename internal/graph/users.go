@@ -2,73 +2,37 @@ package graph
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/password"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
-// basicUser is what User.ReadBasic.All and User.Read let a client see of
-// people.
-var basicUser = []string{"displayName", "givenName", "mail", "surname", "userPrincipalName", "id"}
-
-// visibleUser returns the properties of users that the caller may see, nil for
-// all.
-func visibleUser(c *wire.Call, self bool) []string {
-	have := c.Scopes
-	if c.AppOnly {
-		have = c.Roles
-		if c.HasRole(usersRead.Roles...) || c.HasRole(directory.GlobalReader) {
-			return nil
-		}
-	}
-	for _, p := range have {
-		if p == wire.AsUser || p != userReadBasic && slices.Contains(usersRead.Permissions, p) || self && slices.Contains(usersRead.SelfPermissions, p) {
-			return nil
-		}
-	}
-	return basicUser
-}
-
-// user returns the user that the first key names: an object id or a user
-// principal name.
-func (s *Service) user(c *wire.Call, r store.Reader) (*directory.User, error) {
-	k := c.Keys[0]
-	if k.Name != "" && k.Name != "id" && k.Name != "userprincipalname" {
-		return nil, wire.Bad("The key '%.100s' is not defined for this resource.", k.Name)
-	}
-	u, err := state.FindUser(r, c.Tenant, k.Value)
-	if errs.Is(err, errs.NotFound) {
-		return nil, wire.Missing(k.Value)
-	}
-	return u, err
-}
-
 func (s *Service) listUsers(c *wire.Call) (*wire.Response, error) {
-	src := userIndex.source(c, model.User)
-	src.Visible = visibleUser(c, false)
+	src := resource.Users.Source(c, model.User)
+	src.Visible = resource.VisibleUser(c, false)
 	return c.List(src)
 }
 
 func (s *Service) countUsers(c *wire.Call) (*wire.Response, error) {
-	src := userIndex.source(c, model.User)
-	src.Visible = visibleUser(c, false)
+	src := resource.Users.Source(c, model.User)
+	src.Visible = resource.VisibleUser(c, false)
 	return c.Count(src)
 }
 
 func (s *Service) getUser(c *wire.Call) (*wire.Response, error) {
-	u, err := s.user(c, c.View)
+	u, err := resource.User(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	return tagged(c, state.Users, u.ID)(c.One(model.Users(at(c), u), model.User.Schema(), "users", visibleUser(c, u.ID == c.ID)))
+	return resource.Tagged(c, state.Users, u.ID)(c.One(model.Users(resource.At(c), u), model.User.Schema(), "users", resource.VisibleUser(c, u.ID == c.ID)))
 }
 
 // passwordProfile is how a client sets a password.
@@ -136,29 +100,10 @@ func (s *Service) createUser(c *wire.Call) (*wire.Response, error) {
 	}
 	u.MustChangePassword = profile.Force == nil || *profile.Force
 	if err := c.Update(func(tx *store.Tx) error { return state.CreateUser(tx, u) }); err != nil {
-		return nil, sameName(err, "userPrincipalName")
+		return nil, resource.SameName(err, "userPrincipalName")
 	}
 	c.Audited(wire.Target{Type: "User", ID: string(u.ID), DisplayName: u.DisplayName, UPN: u.UserPrincipalName, Changes: changes})
-	return s.created(c, model.Users(at(c), u), "users")
-}
-
-// sameName is the answer when a unique property is taken.
-func sameName(err error, property string) error {
-	if errs.Is(err, errs.Exists) {
-		return wire.Bad("Another object with the same value for property %s already exists.", property)
-	}
-	return err
-}
-
-// created shows a new object.
-func (s *Service) created(c *wire.Call, o *model.Object, set string) (*wire.Response, error) {
-	m, err := o.Render(nil, nil, false)
-	if err != nil {
-		return nil, err
-	}
-	resp := wire.Created(append(wire.Obj("@odata.context", c.Root+"/$metadata#"+set+"/$entity"), m...))
-	resp.Header = http.Header{"Location": {c.Root + "/directoryObjects/" + o.ID + "/" + strings.TrimPrefix(o.Kind.Type(), "#")}}
-	return resp, nil
+	return resource.Created(c, model.Users(resource.At(c), u), "users")
 }
 
 // ownProperties are what people may change about themselves.
@@ -173,7 +118,7 @@ func (s *Service) updateUser(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	old, err := s.user(c, c.View)
+	old, err := resource.User(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +185,7 @@ func (s *Service) updateUser(c *wire.Call) (*wire.Response, error) {
 		return guard()
 	})
 	if err != nil {
-		return nil, sameName(err, "userPrincipalName")
+		return nil, resource.SameName(err, "userPrincipalName")
 	}
 	c.Audited(wire.Target{Type: "User", ID: string(old.ID), DisplayName: old.DisplayName, UPN: old.UserPrincipalName, Changes: changes})
 	return wire.NoContent(), nil
@@ -306,7 +251,7 @@ func privileged(c *wire.Call, r store.Reader, id directory.ObjectID) bool {
 }
 
 func (s *Service) deleteUser(c *wire.Call) (*wire.Response, error) {
-	u, err := s.user(c, c.View)
+	u, err := resource.User(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +264,7 @@ func (s *Service) deleteUser(c *wire.Call) (*wire.Response, error) {
 			return err
 		}
 		if err := state.Delete(tx, c.Tenant, u.ID, c.Now); err != nil {
-			return missing(err, string(u.ID))
+			return resource.Missing(err, string(u.ID))
 		}
 		return guard()
 	})
@@ -330,16 +275,8 @@ func (s *Service) deleteUser(c *wire.Call) (*wire.Response, error) {
 	return wire.NoContent(), nil
 }
 
-// missing puts Graph's words on a NotFound of the tables.
-func missing(err error, id string) error {
-	if errs.Is(err, errs.NotFound) {
-		return wire.Missing(id)
-	}
-	return err
-}
-
 func (s *Service) revokeSessions(c *wire.Call) (*wire.Response, error) {
-	u, err := s.user(c, c.View)
+	u, err := resource.User(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -347,7 +284,7 @@ func (s *Service) revokeSessions(c *wire.Call) (*wire.Response, error) {
 		if u.ID != c.ID && privileged(c, tx, u.ID) && !c.HasRole() {
 			return wire.Denied()
 		}
-		return missing(state.Users.Modify(tx, c.StateKey(u.ID), func(u *directory.User) error {
+		return resource.Missing(state.Users.Modify(tx, c.StateKey(u.ID), func(u *directory.User) error {
 			u.SessionsValidFrom, u.AccessRevoked = c.Now, c.Now
 			return nil
 		}), string(u.ID))
@@ -368,7 +305,7 @@ func (s *Service) changePassword(c *wire.Call) (*wire.Response, error) {
 	if err := body.Fields(map[string]any{"currentPassword": &current, "newPassword": &next}, "currentPassword", "newPassword"); err != nil {
 		return nil, err
 	}
-	u, err := s.user(c, c.View)
+	u, err := resource.User(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -390,7 +327,7 @@ func (s *Service) changePassword(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	err = c.Update(func(tx *store.Tx) error {
-		return missing(state.Users.Modify(tx, c.StateKey(u.ID), func(now *directory.User) error {
+		return resource.Missing(state.Users.Modify(tx, c.StateKey(u.ID), func(now *directory.User) error {
 			if now.PasswordHash != u.PasswordHash {
 				return errs.New(errs.Conflict, "The password was changed by somebody else at the same time.")
 			}

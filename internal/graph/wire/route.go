@@ -23,6 +23,25 @@ type Route struct {
 // Reads reports whether the route changes nothing.
 func (r *Route) Reads() bool { return r.Activity == "" }
 
+// Handler answers a call.
+type Handler = func(*Call) (*Response, error)
+
+// Get returns a route that reads.
+func Get(pattern string, a *Access, h Handler) Route {
+	return Route{Method: http.MethodGet, Pattern: pattern, Access: a, Handle: h}
+}
+
+// Ask returns a POST that changes nothing.
+func Ask(pattern string, a *Access, h Handler) Route {
+	return Route{Method: http.MethodPost, Pattern: pattern, Access: a, Handle: h}
+}
+
+// Write returns a route that changes something, with its names in the audit
+// log.
+func Write(method, pattern string, a *Access, category, activity string, h Handler) Route {
+	return Route{Method: method, Pattern: pattern, Access: a, Category: category, Activity: activity, Handle: h}
+}
+
 // Key is a key of an object in a path: a value, or name='value' for an
 // alternate key.
 type Key struct{ Name, Value string }

@@ -1,4 +1,4 @@
-package graph
+package resource
 
 import (
 	"iter"
@@ -54,9 +54,9 @@ type indexed[T any] struct {
 	trim    bool              // the index leaves out a final slash
 }
 
-// source is the collection of all records of a kind in the caller's tenant.
-func (x *indexed[T]) source(c *wire.Call, kind *model.Kind) wire.Source {
-	a := at(c)
+// Source is the collection of all records of a kind in the caller's tenant.
+func (x *indexed[T]) Source(c *wire.Call, kind *model.Kind) wire.Source {
+	a := At(c)
 	return wire.Source{
 		Schema: kind.Schema(), Context: kind.Set,
 		Items: func(after string) iter.Seq[wire.Item] {
@@ -156,32 +156,33 @@ func (x *indexed[T]) sorted(found []*T) []*T {
 	return slices.CompactFunc(found, func(a, b *T) bool { return x.id(a) == x.id(b) })
 }
 
+// The collections of a tenant, with the indexes that answer filters on them.
 var (
-	userIndex = &indexed[directory.User]{
+	Users = &indexed[directory.User]{
 		table: state.Users, wrap: model.Users, id: func(u *directory.User) directory.ObjectID { return u.ID },
 		indexes: map[string]string{"userPrincipalName": "upn"},
 	}
-	groupIndex = &indexed[directory.Group]{
+	Groups = &indexed[directory.Group]{
 		table: state.Groups, wrap: model.Groups, id: func(g *directory.Group) directory.ObjectID { return g.ID },
 		indexes: map[string]string{"displayName": "name"},
 	}
-	applicationIndex = &indexed[directory.Application]{
+	Applications = &indexed[directory.Application]{
 		table: state.Applications, wrap: model.Applications, id: func(a *directory.Application) directory.ObjectID { return a.ID },
 		indexes: map[string]string{"displayName": "name", "appId": "appid", "identifierUris": "uri"}, trim: true,
 	}
-	servicePrincipalIndex = &indexed[directory.ServicePrincipal]{
+	ServicePrincipals = &indexed[directory.ServicePrincipal]{
 		table: state.ServicePrincipals, wrap: model.ServicePrincipals, id: func(p *directory.ServicePrincipal) directory.ObjectID { return p.ID },
 		indexes: map[string]string{"displayName": "display", "appId": "appid", "servicePrincipalNames": "name"}, trim: true,
 	}
-	deviceIndex = &indexed[directory.Device]{
+	Devices = &indexed[directory.Device]{
 		table: state.Devices, wrap: model.Devices, id: func(d *directory.Device) directory.ObjectID { return d.ID },
 		indexes: map[string]string{"deviceId": "deviceid"},
 	}
 )
 
-// objects is a collection of objects that are at hand, of one kind or of
+// Objects is a collection of objects that are at hand, of one kind or of
 // several.
-func objects(schema *odata.Schema, context string, list []*model.Object, typed bool) wire.Source {
+func Objects(schema *odata.Schema, context string, list []*model.Object, typed bool) wire.Source {
 	slices.SortFunc(list, func(a, b *model.Object) int { return strings.Compare(a.ID, b.ID) })
 	return wire.Source{Schema: schema, Context: context, Typed: typed, Items: func(after string) iter.Seq[wire.Item] {
 		return func(yield func(wire.Item) bool) {
@@ -194,14 +195,14 @@ func objects(schema *odata.Schema, context string, list []*model.Object, typed b
 	}}
 }
 
-// only keeps the objects of a kind: an OData cast.
-func only(list []*model.Object, kind *model.Kind) []*model.Object {
+// Only keeps the objects of a kind: an OData cast.
+func Only(list []*model.Object, kind *model.Kind) []*model.Object {
 	return slices.DeleteFunc(list, func(o *model.Object) bool { return o.Kind != kind })
 }
 
-// tagged puts the ETag of a record on the answer that shows it; a client may
+// Tagged puts the ETag of a record on the answer that shows it; a client may
 // send it back in If-Match.
-func tagged[T any](c *wire.Call, table *store.Table[T], id directory.ObjectID) func(*wire.Response, error) (*wire.Response, error) {
+func Tagged[T any](c *wire.Call, table *store.Table[T], id directory.ObjectID) func(*wire.Response, error) (*wire.Response, error) {
 	return func(resp *wire.Response, err error) (*wire.Response, error) {
 		if rev, ok := table.Rev(c.View, c.StateKey(id)); ok && err == nil {
 			resp.Header = http.Header{"Etag": {wire.ETag(rev)}}

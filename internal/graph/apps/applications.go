@@ -1,4 +1,4 @@
-package graph
+package apps
 
 import (
 	"net/http"
@@ -9,95 +9,33 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
-func lower(s string) string { return strings.ToLower(s) }
-
-// appKey returns the app id of an alternate key appId='...', if the key is one.
-func appKey(c *wire.Call) (directory.AppID, bool, error) {
-	k := c.Keys[0]
-	if k.Name != "appid" {
-		return "", false, nil
-	}
-	id, ok := directory.ParseGUID(k.Value)
-	if !ok {
-		return "", true, wire.Bad("Invalid value specified for property 'appId': '%.100s'.", k.Value)
-	}
-	return directory.AppID(id), true, nil
+func (s service) listApplications(c *wire.Call) (*wire.Response, error) {
+	return c.List(resource.Applications.Source(c, model.Application))
 }
 
-// application returns the registration that the first key names.
-func (s *Service) application(c *wire.Call, r store.Reader) (*directory.Application, error) {
-	appID, byApp, err := appKey(c)
+func (s service) countApplications(c *wire.Call) (*wire.Response, error) {
+	return c.Count(resource.Applications.Source(c, model.Application))
+}
+
+func (s service) getApplication(c *wire.Call) (*wire.Response, error) {
+	a, err := resource.Application(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	if byApp {
-		a, ok := state.Applications.First(r, "appid", string(appID))
-		if !ok || a.Tenant != c.Tenant {
-			return nil, wire.Missing(string(appID))
-		}
-		return a, nil
-	}
-	id, err := c.ObjectID(0)
-	if err != nil {
-		return nil, err
-	}
-	a, err := state.Applications.Get(r, c.StateKey(id))
-	if err != nil {
-		return nil, missing(err, string(id))
-	}
-	return a, nil
-}
-
-// servicePrincipal returns the one that the first key names.
-func (s *Service) servicePrincipal(c *wire.Call, r store.Reader) (*directory.ServicePrincipal, error) {
-	appID, byApp, err := appKey(c)
-	if err != nil {
-		return nil, err
-	}
-	if byApp {
-		p, err := state.FindServicePrincipal(r, c.Tenant, appID)
-		if err != nil {
-			return nil, missing(err, string(appID))
-		}
-		return p, nil
-	}
-	id, err := c.ObjectID(0)
-	if err != nil {
-		return nil, err
-	}
-	p, err := state.ServicePrincipals.Get(r, c.StateKey(id))
-	if err != nil {
-		return nil, missing(err, string(id))
-	}
-	return p, nil
-}
-
-func (s *Service) listApplications(c *wire.Call) (*wire.Response, error) {
-	return c.List(applicationIndex.source(c, model.Application))
-}
-
-func (s *Service) countApplications(c *wire.Call) (*wire.Response, error) {
-	return c.Count(applicationIndex.source(c, model.Application))
-}
-
-func (s *Service) getApplication(c *wire.Call) (*wire.Response, error) {
-	a, err := s.application(c, c.View)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := tagged(c, state.Applications, a.ID)(c.One(model.Applications(at(c), a), model.Application.Schema(), "applications", nil))
+	resp, err := resource.Tagged(c, state.Applications, a.ID)(c.One(model.Applications(resource.At(c), a), model.Application.Schema(), "applications", nil))
 	return withKeys(c, resp, &a.Credentials), err
 }
 
 // withKeys shows the certificates in keyCredentials when a client has selected
 // them on a single object, as Microsoft Graph does.
 func withKeys(c *wire.Call, resp *wire.Response, creds *directory.Credentials) *wire.Response {
-	if resp == nil || !strings.Contains(lower(c.Query), "select=") {
+	if resp == nil || !strings.Contains(resource.Lower(c.Query), "select=") {
 		return resp
 	}
 	if o, ok := resp.Body.(wire.Object); ok {
@@ -125,7 +63,7 @@ func checkApplication(t *directory.Tenant, a *directory.Application) error {
 	}
 	seen := map[string]bool{}
 	for _, uri := range a.IdentifierURIs {
-		folded := strings.TrimSuffix(lower(uri), "/")
+		folded := strings.TrimSuffix(resource.Lower(uri), "/")
 		if seen[folded] {
 			return wire.Bad("Property identifierUris must not hold the same value twice: '%.100s'.", uri)
 		}
@@ -154,15 +92,15 @@ func checkIdentifierURI(t *directory.Tenant, a *directory.Application, uri strin
 	}
 	switch u.Scheme {
 	case "http", "https":
-		host := lower(u.Hostname())
+		host := resource.Lower(u.Hostname())
 		for _, d := range t.Domains {
-			if d := lower(d.Name); host == d || strings.HasSuffix(host, "."+d) {
+			if d := resource.Lower(d.Name); host == d || strings.HasSuffix(host, "."+d) {
 				return nil
 			}
 		}
 		return wire.Fail(http.StatusBadRequest, CodeHostName, "Values of identifierUris property must use a verified domain of the organization or its subdomain: '%.200s'", uri)
 	case "api":
-		if a.SignInAudience == "AzureADMyOrg" || strings.Contains(lower(uri), string(a.AppID)) || strings.Contains(lower(uri), string(t.ID)) {
+		if a.SignInAudience == "AzureADMyOrg" || strings.Contains(resource.Lower(uri), string(a.AppID)) || strings.Contains(resource.Lower(uri), string(t.ID)) {
 			if id, ok := directory.ParseGUID(u.Host); ok && id != string(a.AppID) && id != string(t.ID) {
 				return wire.Bad("Invalid value specified for property 'identifierUris' of resource 'Application': api://%s is the name of another application.", id)
 			}
@@ -179,7 +117,7 @@ func checkIdentifierURI(t *directory.Tenant, a *directory.Application, uri strin
 // domains.
 const CodeHostName = "HostNameNotOnVerifiedDomain"
 
-func (s *Service) createApplication(c *wire.Call) (*wire.Response, error) {
+func (s service) createApplication(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -205,18 +143,18 @@ func (s *Service) createApplication(c *wire.Call) (*wire.Response, error) {
 		return state.Link(tx, directory.Owner, c.Tenant, a.ID, c.ID)
 	})
 	if err != nil {
-		return nil, sameName(err, "identifierUris")
+		return nil, resource.SameName(err, "identifierUris")
 	}
 	c.Audited(appTarget(a, changes))
-	return s.created(c, model.Applications(at(c), a), "applications")
+	return resource.Created(c, model.Applications(resource.At(c), a), "applications")
 }
 
 // applicationChange changes an application and what its service principal in
 // the tenant copies from it.
-func (s *Service) applicationChange(c *wire.Call, change func(a *directory.Application) error) (*directory.Application, error) {
+func (s service) applicationChange(c *wire.Call, change func(a *directory.Application) error) (*directory.Application, error) {
 	var a *directory.Application
 	err := c.Update(func(tx *store.Tx) error {
-		old, err := s.application(c, tx)
+		old, err := resource.Application(c, tx)
 		if err != nil {
 			return err
 		}
@@ -247,7 +185,7 @@ func (s *Service) applicationChange(c *wire.Call, change func(a *directory.Appli
 	return a, err
 }
 
-func (s *Service) updateApplication(c *wire.Call) (*wire.Response, error) {
+func (s service) updateApplication(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -272,7 +210,7 @@ func (s *Service) updateApplication(c *wire.Call) (*wire.Response, error) {
 		return checkApplication(t, a)
 	})
 	if err != nil {
-		return nil, sameName(err, "identifierUris")
+		return nil, resource.SameName(err, "identifierUris")
 	}
 	c.Audited(appTarget(a, redact(changes)))
 	return wire.NoContent(), nil
@@ -288,11 +226,11 @@ func redact(changes []wire.Change) []wire.Change {
 	return changes
 }
 
-func (s *Service) deleteApplication(c *wire.Call) (*wire.Response, error) {
+func (s service) deleteApplication(c *wire.Call) (*wire.Response, error) {
 	var a *directory.Application
 	err := c.Update(func(tx *store.Tx) error {
 		var err error
-		if a, err = s.application(c, tx); err != nil {
+		if a, err = resource.Application(c, tx); err != nil {
 			return err
 		}
 		return state.Delete(tx, c.Tenant, a.ID, c.Now)
@@ -304,24 +242,24 @@ func (s *Service) deleteApplication(c *wire.Call) (*wire.Response, error) {
 	return wire.NoContent(), nil
 }
 
-func (s *Service) listServicePrincipals(c *wire.Call) (*wire.Response, error) {
-	return c.List(servicePrincipalIndex.source(c, model.ServicePrincipal))
+func (s service) listServicePrincipals(c *wire.Call) (*wire.Response, error) {
+	return c.List(resource.ServicePrincipals.Source(c, model.ServicePrincipal))
 }
 
-func (s *Service) countServicePrincipals(c *wire.Call) (*wire.Response, error) {
-	return c.Count(servicePrincipalIndex.source(c, model.ServicePrincipal))
+func (s service) countServicePrincipals(c *wire.Call) (*wire.Response, error) {
+	return c.Count(resource.ServicePrincipals.Source(c, model.ServicePrincipal))
 }
 
-func (s *Service) getServicePrincipal(c *wire.Call) (*wire.Response, error) {
-	p, err := s.servicePrincipal(c, c.View)
+func (s service) getServicePrincipal(c *wire.Call) (*wire.Response, error) {
+	p, err := resource.ServicePrincipal(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := tagged(c, state.ServicePrincipals, p.ID)(c.One(model.ServicePrincipals(at(c), p), model.ServicePrincipal.Schema(), "servicePrincipals", nil))
+	resp, err := resource.Tagged(c, state.ServicePrincipals, p.ID)(c.One(model.ServicePrincipals(resource.At(c), p), model.ServicePrincipal.Schema(), "servicePrincipals", nil))
 	return withKeys(c, resp, &p.Credentials), err
 }
 
-func (s *Service) createServicePrincipal(c *wire.Call) (*wire.Response, error) {
+func (s service) createServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -371,7 +309,7 @@ func (s *Service) createServicePrincipal(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	c.Audited(clientTarget(p, redact(changes)))
-	return s.created(c, model.ServicePrincipals(at(c), p), "servicePrincipals")
+	return resource.Created(c, model.ServicePrincipals(resource.At(c), p), "servicePrincipals")
 }
 
 // CodeInUse is Graph's code for a second service principal of an application.
@@ -392,7 +330,7 @@ func checkNames(p *directory.ServicePrincipal, app *directory.Application) error
 	return nil
 }
 
-func (s *Service) updateServicePrincipal(c *wire.Call) (*wire.Response, error) {
+func (s service) updateServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -424,10 +362,10 @@ func (s *Service) updateServicePrincipal(c *wire.Call) (*wire.Response, error) {
 }
 
 // clientChange changes a service principal.
-func (s *Service) clientChange(c *wire.Call, change func(tx *store.Tx, p *directory.ServicePrincipal) error) (*directory.ServicePrincipal, error) {
+func (s service) clientChange(c *wire.Call, change func(tx *store.Tx, p *directory.ServicePrincipal) error) (*directory.ServicePrincipal, error) {
 	var p *directory.ServicePrincipal
 	err := c.Update(func(tx *store.Tx) error {
-		old, err := s.servicePrincipal(c, tx)
+		old, err := resource.ServicePrincipal(c, tx)
 		if err != nil {
 			return err
 		}
@@ -446,11 +384,11 @@ func (s *Service) clientChange(c *wire.Call, change func(tx *store.Tx, p *direct
 	return p, err
 }
 
-func (s *Service) deleteServicePrincipal(c *wire.Call) (*wire.Response, error) {
+func (s service) deleteServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	var p *directory.ServicePrincipal
 	err := c.Update(func(tx *store.Tx) error {
 		var err error
-		if p, err = s.servicePrincipal(c, tx); err != nil {
+		if p, err = resource.ServicePrincipal(c, tx); err != nil {
 			return err
 		}
 		if p.AppOwnerTenant == directory.MicrosoftTenant {

@@ -1,4 +1,4 @@
-package graph
+package apps
 
 import (
 	"crypto/rand"
@@ -16,9 +16,13 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/store"
 )
+
+// service has the handlers of this package.
+type service struct{}
 
 // holder is an application or a service principal: what credentials hang on.
 type holder struct {
@@ -31,12 +35,12 @@ type holder struct {
 }
 
 // credentialChange changes the credentials of the object that the path names.
-func (s *Service) credentialChange(c *wire.Call, change func(*directory.Credentials) error) error {
+func (s service) credentialChange(c *wire.Call, change func(*directory.Credentials) error) error {
 	return s.credentialChangeOf(c, func(_ directory.ObjectID, creds *directory.Credentials) error { return change(creds) })
 }
 
 // credentialChangeOf is credentialChange with the id of the object.
-func (s *Service) credentialChangeOf(c *wire.Call, change func(directory.ObjectID, *directory.Credentials) error) error {
+func (s service) credentialChangeOf(c *wire.Call, change func(directory.ObjectID, *directory.Credentials) error) error {
 	guarded := func(h holder) error {
 		if h.managed || h.firstParty {
 			return wire.Bad("Credentials of this service principal cannot be changed: it is %s.", map[bool]string{true: "a managed identity", false: "a first-party application"}[h.managed])
@@ -74,7 +78,7 @@ func newSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b[:3]) + "8Q~" + base64.RawURLEncoding.EncodeToString(b[3:])
 }
 
-func (s *Service) addPassword(c *wire.Call) (*wire.Response, error) {
+func (s service) addPassword(c *wire.Call) (*wire.Response, error) {
 	var in struct {
 		DisplayName *string    `json:"displayName"`
 		Start       *time.Time `json:"startDateTime"`
@@ -162,7 +166,7 @@ func keyID(c *wire.Call, extra map[string]any) (string, error) {
 	return id, nil
 }
 
-func (s *Service) removePassword(c *wire.Call) (*wire.Response, error) {
+func (s service) removePassword(c *wire.Call) (*wire.Response, error) {
 	id, err := keyID(c, nil)
 	if err != nil {
 		return nil, err
@@ -221,7 +225,7 @@ func checkProof(creds *directory.Credentials, c *wire.Call, id directory.ObjectI
 	return bad
 }
 
-func (s *Service) addKey(c *wire.Call) (*wire.Response, error) {
+func (s service) addKey(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -263,7 +267,7 @@ func (s *Service) addKey(c *wire.Call) (*wire.Response, error) {
 	return wire.OK(embed(c, "microsoft.graph.keyCredential", model.KeyResult(&k.KeyCredential))), nil
 }
 
-func (s *Service) removeKey(c *wire.Call) (*wire.Response, error) {
+func (s service) removeKey(c *wire.Call) (*wire.Response, error) {
 	var proof string
 	key, err := keyID(c, map[string]any{"proof": &proof})
 	if err != nil {
@@ -329,22 +333,22 @@ func localIssuer(issuer string) bool {
 	return false
 }
 
-func (s *Service) listFederated(c *wire.Call) (*wire.Response, error) {
+func (s service) listFederated(c *wire.Call) (*wire.Response, error) {
 	creds, err := s.credentialsOf(c)
 	if err != nil {
 		return nil, err
 	}
 	var list []*model.Object
 	for i := range creds.Federated {
-		list = append(list, model.FederatedCredentials(at(c), &creds.Federated[i]))
+		list = append(list, model.FederatedCredentials(resource.At(c), &creds.Federated[i]))
 	}
-	src := objects(model.FederatedCredential.Schema(), c.Keyed("federatedIdentityCredentials"), list, false)
+	src := resource.Objects(model.FederatedCredential.Schema(), c.Keyed("federatedIdentityCredentials"), list, false)
 	src.Plain = true
 	return c.List(src)
 }
 
-func (s *Service) credentialsOf(c *wire.Call) (*directory.Credentials, error) {
-	a, err := s.application(c, c.View)
+func (s service) credentialsOf(c *wire.Call) (*directory.Credentials, error) {
+	a, err := resource.Application(c, c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +360,7 @@ func federated(list []directory.FederatedCredential, key string) int {
 	return slices.IndexFunc(list, func(f directory.FederatedCredential) bool { return strings.EqualFold(f.ID, key) || f.Name == key })
 }
 
-func (s *Service) getFederated(c *wire.Call) (*wire.Response, error) {
+func (s service) getFederated(c *wire.Call) (*wire.Response, error) {
 	creds, err := s.credentialsOf(c)
 	if err != nil {
 		return nil, err
@@ -366,10 +370,10 @@ func (s *Service) getFederated(c *wire.Call) (*wire.Response, error) {
 	if i < 0 {
 		return nil, wire.Missing(key)
 	}
-	return c.One(model.FederatedCredentials(at(c), &creds.Federated[i]), model.FederatedCredential.Schema(), c.Keyed("federatedIdentityCredentials"), nil)
+	return c.One(model.FederatedCredentials(resource.At(c), &creds.Federated[i]), model.FederatedCredential.Schema(), c.Keyed("federatedIdentityCredentials"), nil)
 }
 
-func (s *Service) createFederated(c *wire.Call) (*wire.Response, error) {
+func (s service) createFederated(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -391,10 +395,10 @@ func (s *Service) createFederated(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.created(c, model.FederatedCredentials(at(c), &f), c.Keyed("federatedIdentityCredentials"))
+	return resource.Created(c, model.FederatedCredentials(resource.At(c), &f), c.Keyed("federatedIdentityCredentials"))
 }
 
-func (s *Service) updateFederated(c *wire.Call) (*wire.Response, error) {
+func (s service) updateFederated(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -424,7 +428,7 @@ func (s *Service) updateFederated(c *wire.Call) (*wire.Response, error) {
 	return wire.NoContent(), nil
 }
 
-func (s *Service) deleteFederated(c *wire.Call) (*wire.Response, error) {
+func (s service) deleteFederated(c *wire.Call) (*wire.Response, error) {
 	key := c.Keys[1].Value
 	err := s.credentialChange(c, func(creds *directory.Credentials) error {
 		i := federated(creds.Federated, key)

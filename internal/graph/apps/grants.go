@@ -1,4 +1,4 @@
-package graph
+package apps
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
+	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
@@ -16,48 +17,48 @@ import (
 // grantsAt collects the grants under a value of an index.
 func grantsAt(c *wire.Call, index, value string) (list []*model.Object) {
 	for g := range state.Grants.Where(c.View, index, value) {
-		list = append(list, model.PermissionGrants(at(c), g))
+		list = append(list, model.PermissionGrants(resource.At(c), g))
 	}
 	return list
 }
 
-func (s *Service) listGrants(c *wire.Call) (*wire.Response, error) {
-	src := objects(model.PermissionGrant.Schema(), "oauth2PermissionGrants", grantsAt(c, "tenant", string(c.Tenant)), false)
+func (s service) listGrants(c *wire.Call) (*wire.Response, error) {
+	src := resource.Objects(model.PermissionGrant.Schema(), "oauth2PermissionGrants", grantsAt(c, "tenant", string(c.Tenant)), false)
 	src.Plain = true
 	return c.List(src)
 }
 
 // grantsOf lists the grants of a client, or with user those of a person.
-func (s *Service) grantsOf(index string) handler {
+func (s service) grantsOf(index string) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
-		o, err := s.subject(c, c.View)
+		o, err := resource.Subject(c, c.View)
 		if err != nil {
 			return nil, err
 		}
-		src := objects(model.PermissionGrant.Schema(), "oauth2PermissionGrants", grantsAt(c, index, c.StateKey(directory.ObjectID(o.ID))), false)
+		src := resource.Objects(model.PermissionGrant.Schema(), "oauth2PermissionGrants", grantsAt(c, index, c.StateKey(directory.ObjectID(o.ID))), false)
 		src.Plain = true
 		return c.List(src)
 	}
 }
 
-func (s *Service) grant(c *wire.Call, r store.Reader) (*directory.PermissionGrant, error) {
+func (s service) grant(c *wire.Call, r store.Reader) (*directory.PermissionGrant, error) {
 	id, err := c.Key(0)
 	if err != nil {
 		return nil, err
 	}
 	g, err := state.Grants.Get(r, string(c.Tenant)+"/"+id)
 	if err != nil {
-		return nil, missing(err, id)
+		return nil, resource.Missing(err, id)
 	}
 	return g, nil
 }
 
-func (s *Service) getGrant(c *wire.Call) (*wire.Response, error) {
+func (s service) getGrant(c *wire.Call) (*wire.Response, error) {
 	g, err := s.grant(c, c.View)
 	if err != nil {
 		return nil, err
 	}
-	return c.One(model.PermissionGrants(at(c), g), model.PermissionGrant.Schema(), "oauth2PermissionGrants", nil)
+	return c.One(model.PermissionGrants(resource.At(c), g), model.PermissionGrant.Schema(), "oauth2PermissionGrants", nil)
 }
 
 // checkScope keeps a grant's scope a list of plain words.
@@ -69,16 +70,16 @@ func checkScope(scope string) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-func (s *Service) createGrant(c *wire.Call) (*wire.Response, error) {
+func (s service) createGrant(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
 	}
-	var client, resource, consent, scope string
+	var client, api, consent, scope string
 	var user *string
 	var ignored json.RawMessage // times that old clients still send
 	if err := body.Fields(map[string]any{
-		"clientId": &client, "resourceId": &resource, "consentType": &consent, "principalId": &user, "scope": &scope, "startTime": &ignored, "expiryTime": &ignored,
+		"clientId": &client, "resourceId": &api, "consentType": &consent, "principalId": &user, "scope": &scope, "startTime": &ignored, "expiryTime": &ignored,
 	}, "clientId", "resourceId", "consentType"); err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (s *Service) createGrant(c *wire.Call) (*wire.Response, error) {
 	for name, v := range map[string]struct {
 		raw  string
 		into *directory.ObjectID
-	}{"clientId": {client, &g.Client}, "resourceId": {resource, &g.Resource}} {
+	}{"clientId": {client, &g.Client}, "resourceId": {api, &g.Resource}} {
 		id, ok := directory.ParseGUID(v.raw)
 		if !ok {
 			return nil, wire.Bad("Invalid value specified for property '%s' of resource 'OAuth2PermissionGrant'.", name)
@@ -117,14 +118,14 @@ func (s *Service) createGrant(c *wire.Call) (*wire.Response, error) {
 	err = c.Update(func(tx *store.Tx) error {
 		var err error
 		if target, err = state.ServicePrincipals.Get(tx, c.StateKey(g.Client)); err != nil {
-			return missing(err, string(g.Client))
+			return resource.Missing(err, string(g.Client))
 		}
 		if _, err := state.ServicePrincipals.Get(tx, c.StateKey(g.Resource)); err != nil {
-			return missing(err, string(g.Resource))
+			return resource.Missing(err, string(g.Resource))
 		}
 		if g.User != "" {
 			if _, err := state.Users.Get(tx, c.StateKey(g.User)); err != nil {
-				return missing(err, string(g.User))
+				return resource.Missing(err, string(g.User))
 			}
 		}
 		return state.Grants.Create(tx, g)
@@ -136,7 +137,7 @@ func (s *Service) createGrant(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	c.Audited(clientTarget(target, []wire.Change{{Name: "DelegatedPermissionGrant.Scope", New: jsonText(g.Scope)}}))
-	return s.created(c, model.PermissionGrants(at(c), g), "oauth2PermissionGrants")
+	return resource.Created(c, model.PermissionGrants(resource.At(c), g), "oauth2PermissionGrants")
 }
 
 func jsonText(s string) string {
@@ -147,7 +148,7 @@ func jsonText(s string) string {
 	return string(raw)
 }
 
-func (s *Service) updateGrant(c *wire.Call) (*wire.Response, error) {
+func (s service) updateGrant(c *wire.Call) (*wire.Response, error) {
 	body, err := wire.ParseBody(c.Body)
 	if err != nil {
 		return nil, err
@@ -177,7 +178,7 @@ func (s *Service) updateGrant(c *wire.Call) (*wire.Response, error) {
 	return wire.NoContent(), nil
 }
 
-func (s *Service) deleteGrant(c *wire.Call) (*wire.Response, error) {
+func (s service) deleteGrant(c *wire.Call) (*wire.Response, error) {
 	var g *directory.PermissionGrant
 	err := c.Update(func(tx *store.Tx) error {
 		var err error
@@ -195,17 +196,17 @@ func (s *Service) deleteGrant(c *wire.Call) (*wire.Response, error) {
 
 // assignments lists the app role assignments that a principal has, or with
 // index "resource" those on a resource.
-func (s *Service) assignments(index string) handler {
+func (s service) assignments(index string) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
-		o, err := s.subject(c, c.View)
+		o, err := resource.Subject(c, c.View)
 		if err != nil {
 			return nil, err
 		}
 		var list []*model.Object
 		for a := range state.AppRoleAssignments.Where(c.View, index, c.StateKey(directory.ObjectID(o.ID))) {
-			list = append(list, model.AppRoleAssignments(at(c), a))
+			list = append(list, model.AppRoleAssignments(resource.At(c), a))
 		}
-		src := objects(model.AppRoleAssignment.Schema(), "appRoleAssignments", list, false)
+		src := resource.Objects(model.AppRoleAssignment.Schema(), "appRoleAssignments", list, false)
 		src.Plain = true
 		return c.List(src)
 	}
@@ -213,8 +214,8 @@ func (s *Service) assignments(index string) handler {
 
 // assignment returns the app role assignment that the second key names, if it
 // belongs to the object of the first.
-func (s *Service) assignment(c *wire.Call, r store.Reader, index string) (*directory.AppRoleAssignment, error) {
-	o, err := s.subject(c, r)
+func (s service) assignment(c *wire.Call, r store.Reader, index string) (*directory.AppRoleAssignment, error) {
+	o, err := resource.Subject(c, r)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +225,7 @@ func (s *Service) assignment(c *wire.Call, r store.Reader, index string) (*direc
 	}
 	a, err := state.AppRoleAssignments.Get(r, string(c.Tenant)+"/"+id)
 	if err != nil {
-		return nil, missing(err, id)
+		return nil, resource.Missing(err, id)
 	}
 	if index == "principal" && string(a.Principal) != o.ID || index == "resource" && string(a.Resource) != o.ID {
 		return nil, wire.Missing(id)
@@ -232,28 +233,28 @@ func (s *Service) assignment(c *wire.Call, r store.Reader, index string) (*direc
 	return a, nil
 }
 
-func (s *Service) getAssignment(index string) handler {
+func (s service) getAssignment(index string) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
 		a, err := s.assignment(c, c.View, index)
 		if err != nil {
 			return nil, err
 		}
-		return c.One(model.AppRoleAssignments(at(c), a), model.AppRoleAssignment.Schema(), "appRoleAssignments", nil)
+		return c.One(model.AppRoleAssignments(resource.At(c), a), model.AppRoleAssignment.Schema(), "appRoleAssignments", nil)
 	}
 }
 
-func (s *Service) createAssignment(index string) handler {
+func (s service) createAssignment(index string) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
 		body, err := wire.ParseBody(c.Body)
 		if err != nil {
 			return nil, err
 		}
-		var principal, resource, role string
-		if err := body.Fields(map[string]any{"principalId": &principal, "resourceId": &resource, "appRoleId": &role}, "principalId", "resourceId", "appRoleId"); err != nil {
+		var principal, api, role string
+		if err := body.Fields(map[string]any{"principalId": &principal, "resourceId": &api, "appRoleId": &role}, "principalId", "resourceId", "appRoleId"); err != nil {
 			return nil, err
 		}
 		var ids [3]string
-		for i, raw := range []string{principal, resource, role} {
+		for i, raw := range []string{principal, api, role} {
 			id, ok := directory.ParseGUID(raw)
 			if !ok {
 				return nil, wire.Bad("Invalid object identifier '%.100s'.", raw)
@@ -265,7 +266,7 @@ func (s *Service) createAssignment(index string) handler {
 		}
 		var target *directory.ServicePrincipal
 		err = c.Update(func(tx *store.Tx) error {
-			o, err := s.subject(c, tx)
+			o, err := resource.Subject(c, tx)
 			if err != nil {
 				return err
 			}
@@ -273,10 +274,10 @@ func (s *Service) createAssignment(index string) handler {
 				return wire.Bad("The object in the path must be the %s of the assignment.", index)
 			}
 			if a.PrincipalType, err = state.TypeOf(tx, c.Tenant, a.Principal); err != nil {
-				return missing(err, ids[0])
+				return resource.Missing(err, ids[0])
 			}
 			if target, err = state.ServicePrincipals.Get(tx, c.StateKey(a.Resource)); err != nil {
-				return missing(err, ids[1])
+				return resource.Missing(err, ids[1])
 			}
 			if err := s.mayAssign(c, a, target); err != nil {
 				return err
@@ -293,19 +294,19 @@ func (s *Service) createAssignment(index string) handler {
 			return nil, err
 		}
 		c.Audited(clientTarget(target, []wire.Change{{Name: "AppRole.Id", New: jsonText(a.AppRole)}}))
-		o, _ := model.Find(at(c), a.Principal)
-		c.Audited(objectTarget(o))
-		return s.created(c, model.AppRoleAssignments(at(c), a), "appRoleAssignments")
+		o, _ := model.Find(resource.At(c), a.Principal)
+		c.Audited(resource.ObjectTarget(o))
+		return resource.Created(c, model.AppRoleAssignments(resource.At(c), a), "appRoleAssignments")
 	}
 }
 
 // mayAssign refuses an assignment that would make an application more powerful
 // than whoever assigns it may make it.
-func (s *Service) mayAssign(c *wire.Call, a *directory.AppRoleAssignment, resource *directory.ServicePrincipal) error {
+func (s service) mayAssign(c *wire.Call, a *directory.AppRoleAssignment, api *directory.ServicePrincipal) error {
 	if a.PrincipalType != directory.TypeServicePrincipal {
 		return nil
 	}
-	if resource.AppID == directory.Graph || resource.AppID == directory.AADGraph {
+	if api.AppID == directory.Graph || api.AppID == directory.AADGraph {
 		return c.Require(consentWrite, "")
 	}
 	return c.Require(clientAssignmentsWrite, a.Resource)
@@ -313,7 +314,7 @@ func (s *Service) mayAssign(c *wire.Call, a *directory.AppRoleAssignment, resour
 
 // checkAppRole holds that the role exists on the resource and may be given to
 // principals of the kind.
-func checkAppRole(a *directory.AppRoleAssignment, resource *directory.ServicePrincipal) error {
+func checkAppRole(a *directory.AppRoleAssignment, api *directory.ServicePrincipal) error {
 	kind := "User"
 	switch a.PrincipalType {
 	case directory.TypeUser, directory.TypeGroup:
@@ -325,14 +326,14 @@ func checkAppRole(a *directory.AppRoleAssignment, resource *directory.ServicePri
 	if a.AppRole == directory.DefaultAppRole {
 		return nil
 	}
-	i := slices.IndexFunc(resource.AppRoles, func(r directory.AppRole) bool { return r.ID == a.AppRole })
-	if i < 0 || !resource.AppRoles[i].Enabled || !slices.Contains(resource.AppRoles[i].MemberTypes, kind) {
-		return wire.Bad("Permission being assigned was not found on application '%s'", resource.AppID)
+	i := slices.IndexFunc(api.AppRoles, func(r directory.AppRole) bool { return r.ID == a.AppRole })
+	if i < 0 || !api.AppRoles[i].Enabled || !slices.Contains(api.AppRoles[i].MemberTypes, kind) {
+		return wire.Bad("Permission being assigned was not found on application '%s'", api.AppID)
 	}
 	return nil
 }
 
-func (s *Service) deleteAssignment(index string) handler {
+func (s service) deleteAssignment(index string) wire.Handler {
 	return func(c *wire.Call) (*wire.Response, error) {
 		var a *directory.AppRoleAssignment
 		err := c.Update(func(tx *store.Tx) error {
