@@ -44,8 +44,13 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 	}
 	lines := splitLines(f.Data)
 	crlf := bytes.Contains(f.Data, []byte("\r\n"))
-	var edits []edit
-	whole := false
+	type job struct {
+		item, body *yaml.Node
+		exec       Exec
+		edits      []edit
+		ok         bool
+	}
+	var jobs []*job
 	done := map[string]bool{}
 	for _, it := range f.items("users") {
 		name := text(it, "name")
@@ -58,12 +63,29 @@ func (f *File) Replace(stanzas map[string]Exec) ([]byte, error) {
 		if body = target(body); body == nil || body.Kind != yaml.MappingNode {
 			return nil, fmt.Errorf("%s: user %q is not a mapping", f.Path, name)
 		}
-		es, ok := f.stanzaEdits(it, body, ex, lines)
-		whole = whole || !ok
-		edits = append(edits, es...)
+		jobs = append(jobs, &job{item: it, body: body, exec: ex})
 	}
-	if whole {
-		return f.dumpAll(stanzas, crlf)
+	// Users share nothing where there are no aliases, which is where a file
+	// was parsed in part; then all processors work.
+	pieces := 1
+	if f.partial {
+		pieces = min(runtime.GOMAXPROCS(0), 1+len(jobs)/16)
+	}
+	var wg sync.WaitGroup
+	for p := range pieces {
+		wg.Go(func() {
+			for _, j := range jobs[p*len(jobs)/pieces : (p+1)*len(jobs)/pieces] {
+				j.edits, j.ok = f.stanzaEdits(j.item, j.body, j.exec, lines)
+			}
+		})
+	}
+	wg.Wait()
+	var edits []edit
+	for _, j := range jobs {
+		if !j.ok {
+			return f.dumpAll(stanzas, crlf)
+		}
+		edits = append(edits, j.edits...)
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
 	out := splice(lines, edits, crlf)
