@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// benchDir is what buildBinary made.
+var benchDir string
+
 // buildBinary builds the plugin as it is released. Benchmarks drive it, not
 // the test binary.
 var buildBinary = sync.OnceValues(func() (string, error) {
@@ -23,6 +26,7 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	benchDir = dir
 	bin := filepath.Join(dir, "kubelogin")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -32,12 +32,24 @@ import (
 // TestMain makes this test binary stand for the plugin and for the programs
 // that the plugin runs.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tidy{m}, map[string]func(){
 		"kubelogin":   main,
 		"fakebrowser": fakeBrowser,
 		"az":          fakeTool,
 		"azd":         fakeTool,
 	})
+}
+
+// tidy removes what benchmarks built.
+type tidy struct{ *testing.M }
+
+// Run runs the tests.
+func (t tidy) Run() int {
+	code := t.M.Run()
+	if benchDir != "" {
+		os.RemoveAll(benchDir)
+	}
+	return code
 }
 
 // fakeTool is az or azd: it says how it was called and answers with what a
