@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/entrance-id/entrance/internal/version.version=$(V
 BIN     := bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help build kube demo up test test-% bench lint fmt clean
+.PHONY: help build kube demo up test test-% bench lint fmt setup clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo: build ## the main job, end to end, as a transcript (KEEP=1 leaves it runni
 
 up: build ## start a cloud on this machine and keep it until Ctrl-C
 	@$(BIN)/entrance up
+
+setup: ## install what the tests use (az, chromium, node); needs root
+	@scripts/setup.sh
 
 test: ## everything, in named groups with a time budget each
 	@scripts/test.sh
