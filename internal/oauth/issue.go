@@ -106,6 +106,9 @@ func (g *grant) principal() directory.ObjectID {
 // than the sign-in may be old.
 func (g *grant) lifetime(now time.Time) time.Duration {
 	if g.app != nil {
+		if g.step == conditionalaccess.StepManagedIdentity {
+			return managedLife
+		}
 		if g.cl.federated {
 			return 24 * time.Hour
 		}

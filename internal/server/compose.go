@@ -10,6 +10,8 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph"
+	"github.com/entrance-id/entrance/internal/imds"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/keyring"
 	"github.com/entrance-id/entrance/internal/oauth"
 	"github.com/entrance-id/entrance/internal/password"
@@ -67,10 +69,19 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters})
+	if err != nil {
+		return nil, err
+	}
+	foreign, err := issuer.New(issuer.Config{Clock: s.clock, Logger: s.log, Local: documents})
+	if err != nil {
+		return nil, err
+	}
 	provider, err := oauth.New(oauth.Config{
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Names: issuers,
 		Aliases: map[string]directory.AppID{base: directory.Graph},
 		Keys:    s.ring, Trust: trust, Sealer: sealer, SignIn: pages, Accounts: pages, Policy: v.policy,
+		Issuers: foreign,
 	})
 	if err != nil {
 		return nil, err
@@ -111,7 +122,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		},
 		Clusters: kubeconfigs{s.clusters},
 	})
-	v.front = front(provider, pages, msgraph, resourceManager)
+	v.front = front(provider, pages, msgraph, resourceManager, documents)
 	v.webhook = webhook.New(webhook.Config{
 		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics,
 		Azure: &azure{access: s.access, log: s.log, resources: &resources{
@@ -119,8 +130,10 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		}},
 		MaxAge: store.StaleAfter,
 	})
-	v.imds = http.HandlerFunc(noIdentity)
-	return v, nil
+	v.imds, err = imds.New(imds.Config{
+		Sources: machine{s.store, s.Status}, Tokens: managedTokens{provider}, Clock: s.clock, Logger: s.log,
+	})
+	return v, err
 }
 
 // newHasher bounds how much memory and how many cores hashing passwords may
@@ -175,7 +188,7 @@ func (s *Server) standing(c *token.Claims) error {
 
 // front routes the one listener by Host, for the names that the proxy and the
 // hosts file bring here, and by path otherwise.
-func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service) http.Handler {
+func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service, documents http.Handler) http.Handler {
 	graphHosts := map[string]bool{"graph.microsoft.com": true, "graph.windows.net": true}
 	armHosts := map[string]bool{"management.azure.com": true, "management.core.windows.net": true}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -197,6 +210,8 @@ func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Servic
 			provider.ServeHTTP(w, r)
 		case pages.Handles(path):
 			pages.ServeHTTP(w, r)
+		case issuer.Handles(path):
+			documents.ServeHTTP(w, r)
 		case known:
 			http.NotFound(w, r)
 		case isGraph:
@@ -209,16 +224,4 @@ func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Servic
 			http.NotFound(w, r)
 		}
 	})
-}
-
-// noIdentity answers on the managed identity listener of a machine that has no
-// identity assigned, as the real endpoint does.
-func noIdentity(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(http.StatusBadRequest)
-	if !strings.EqualFold(r.Header.Get("Metadata"), "true") {
-		w.Write([]byte(`{"error":"bad_request_102","error_description":"Required metadata header not specified"}`))
-		return
-	}
-	w.Write([]byte(`{"error":"invalid_request","error_description":"Identity not found"}`))
 }

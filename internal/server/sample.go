@@ -161,6 +161,9 @@ func (sample *Sample) write(tx *store.Tx) error {
 	if err := state.ServicePrincipals.Create(tx, sample.sp); err != nil {
 		return err
 	}
+	if err := state.ServicePrincipals.Create(tx, newMachineIdentity(sample)); err != nil {
+		return err
+	}
 	groups := map[string]directory.ObjectID{adminGroup: sample.AdminGroup}
 	for _, g := range sampleGroups {
 		if groups[g.name] == "" {

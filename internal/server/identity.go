@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/entrance-id/entrance/internal/cluster"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/imds"
+	"github.com/entrance-id/entrance/internal/oauth"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
+)
+
+// machineName is the resource that the managed identity listener stands for.
+const machineName = "this-machine"
+
+// newMachineIdentity returns the system-assigned identity of this machine.
+func newMachineIdentity(sample *Sample) *directory.ServicePrincipal {
+	p := state.NewServicePrincipal(sample.Tenant, &directory.Application{
+		AppID: directory.AppID(directory.NewGUID()), DisplayName: machineName,
+	}, sample.now)
+	p.Type = "ManagedIdentity"
+	p.AlternativeNames = []string{"isExplicit=False", "/subscriptions/" + sample.Subscription + "/resourceGroups/" + sampleGroup + "/providers/Microsoft.Compute/virtualMachines/" + machineName}
+	return p
+}
+
+// machine finds what the managed identity listener stands for: the identity of
+// this machine, and the subscription whose user-assigned identities it has. It
+// looks at each request, since the sample may be deleted while the server runs.
+type machine struct {
+	store *store.Store
+	tells func() Status
+}
+
+// Source implements imds.Sources.
+func (m machine) Source(ctx context.Context, remote, local netip.AddrPort) (*imds.Resource, error) {
+	return m.find().Source(ctx, remote, local)
+}
+
+func (m machine) find() *imds.Machine {
+	st := m.tells()
+	found := &imds.Machine{Store: m.store, Tenant: st.TenantID, Subscription: st.SubscriptionID}
+	for p := range state.ServicePrincipals.Where(m.store.View(), "display", string(st.TenantID)+"/"+machineName) {
+		if p.Type == "ManagedIdentity" {
+			found.System = p.ID
+		}
+	}
+	return found
+}
+
+// managedTokens issues tokens through the identity provider.
+type managedTokens struct{ provider *oauth.Provider }
+
+// Issue implements imds.Tokens.
+func (t managedTokens) Issue(ctx context.Context, tenant directory.TenantID, id directory.ObjectID, resource string) (imds.Token, error) {
+	m, err := t.provider.IssueManagedIdentity(ctx, tenant, id, resource)
+	return imds.Token{Text: m.Text, NotBefore: m.NotBefore, Expires: m.Expires, Resource: m.Audience}, err
+}
+
+// clusterKeys knows the keys of the local clusters' service account tokens.
+type clusterKeys struct{ manager *cluster.Manager }
+
+// ClusterKeys implements issuer.ClusterKeys.
+func (k clusterKeys) ClusterKeys(_ context.Context, c *state.Cluster) ([]byte, error) {
+	if c.Connected {
+		return nil, errs.New(errs.NotFound, "The connected cluster has no stored keys.")
+	}
+	found, err := k.manager.Get(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	return found.JWKS()
+}
