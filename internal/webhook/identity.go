@@ -9,6 +9,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/token"
@@ -44,8 +45,7 @@ func (s *Service) authenticate(w http.ResponseWriter, q *question) {
 
 // identify returns who a token's bearer is, as the directory knows them now.
 func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo, error) {
-	verifier := token.Verifier{Keys: s.Keys, Audiences: audiences(q.cluster)}
-	claims, err := verifier.Verify(raw, q.now)
+	claims, err := s.verify(q, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,40 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 		user.Groups = append(user.Groups, string(g))
 	}
 	return user, nil
+}
+
+// verify returns the claims of a token that is valid for the cluster: a bearer
+// token, or with proof of possession a signed request around one. The two are
+// never mixed: a token that is bound to a key is worth nothing without it.
+func (s *Service) verify(q *question, raw string) (*token.Claims, error) {
+	verifier := token.Verifier{Keys: s.Keys, Audiences: audiences(q.cluster)}
+	if !q.cluster.ProofOfPossession {
+		return verifier.Verify(raw, q.now)
+	}
+	if !pop.IsShell(raw) {
+		return nil, errs.New(errs.Unauthenticated, "the cluster demands proof of possession: sign in with --pop-enabled and --pop-claims u=%s", q.cluster.ID)
+	}
+	shell, err := pop.Verify(raw, pop.Options{Host: q.cluster.ID, Now: q.now, Validity: popValidity, MaxFuture: popFuture})
+	if err != nil {
+		return nil, err
+	}
+	claims, err := verifier.VerifyBound(shell.AccessToken, shell.Thumbprint, q.now)
+	if err != nil {
+		return nil, err
+	}
+	// kubectl shows one signed request for as long as it keeps it, so a second
+	// sight inside its validity is counted and not refused (the API server asks
+	// again every ten seconds).
+	s.shellsMu.Lock()
+	seen, err := s.shells.Note(shell, q.now)
+	s.shellsMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if seen > 1 {
+		s.repeats.Inc()
+	}
+	return claims, nil
 }
 
 // audiences returns the names under which tokens for a cluster may have been

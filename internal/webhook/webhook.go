@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,7 @@ import (
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/token"
@@ -43,6 +45,14 @@ import (
 // Organization is what the client certificate of an API server must name as
 // its organization, as AKS's own webhook demands it.
 const Organization = "azure"
+
+// Bounds of proof of possession: how old a signed request may be, how far ahead
+// of our clock it may be dated, and how many are remembered.
+const (
+	popValidity = 15 * time.Minute
+	popFuture   = 5 * time.Minute
+	maxShells   = 100_000
+)
 
 // maxBody bounds a review. Kubernetes' own limit for tokens is far below it.
 const maxBody = 256 << 10
@@ -100,6 +110,10 @@ type Service struct {
 	Config
 	mux     *http.ServeMux
 	seconds *prometheus.HistogramVec
+	repeats prometheus.Counter
+
+	shellsMu sync.Mutex
+	shells   *pop.Replay
 }
 
 // New returns a Service.
@@ -110,8 +124,13 @@ func New(c Config) *Service {
 		Help:    "Time to answer a review, by kind and verdict.",
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1},
 	}, []string{"kind", "verdict"})
+	s.shells = pop.NewReplay(maxShells, 0)
+	s.repeats = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "entrance_webhook_pop_repeats_total",
+		Help: "Signed requests (proof of possession) that were seen again inside their validity.",
+	})
 	if c.Metrics != nil {
-		c.Metrics.MustRegister(s.seconds)
+		c.Metrics.MustRegister(s.seconds, s.repeats)
 	}
 	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(s.authenticate))
 	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(s.authorize))

@@ -22,6 +22,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/keyring"
 	"github.com/entrance-id/entrance/internal/pki"
+	"github.com/entrance-id/entrance/internal/pop"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/store/storetest"
@@ -512,5 +513,57 @@ func TestOddReviews(t *testing.T) {
 	code, out := w.postRaw(w.client, "/clusters/"+key+"/deny", []byte(old))
 	if code != http.StatusOK || !strings.Contains(string(out), `"denied":true`) {
 		t.Errorf("v1beta1: HTTP %d %s", code, out)
+	}
+}
+
+// TestProofOfPossession is abuse case 30 at the webhook.
+func TestProofOfPossession(t *testing.T) {
+	w := newWorld(t)
+	var id string
+	w.update(func(tx *store.Tx) error {
+		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error { c.ProofOfPossession, id = true, c.ID; return nil })
+	})
+	mine, err := pop.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief, err := pop.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := w.mint(w.admin, func(f *token.Facts) { f.Cnf = &token.Confirmation{KeyID: mine.Thumbprint()} }, nil)
+	now := w.clock.Now()
+	sign := func(k *pop.Key, inner, u string, at time.Time) string {
+		t.Helper()
+		s, err := k.Sign(inner, u, pop.NewNonce(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	good := sign(mine, bound, id, now)
+	for range 2 { // kubectl sends one signed request again and again
+		if got := w.review(good); !got.Authenticated || got.User.Username != "ada@contoso.test" {
+			t.Fatalf("a signed request: %+v", got)
+		}
+	}
+	for name, raw := range map[string]string{
+		"the inner token alone":     bound,
+		"a bearer token":            w.mint(w.admin, nil, nil),
+		"a bearer token in a shell": sign(mine, w.mint(w.admin, nil, nil), id, now),
+		"signed by another key":     sign(thief, bound, id, now),
+		"another cluster":           sign(mine, bound, id+"2", now),
+		"too old":                   sign(mine, bound, id, now.Add(-16*time.Minute)),
+		"from the future":           sign(mine, bound, id, now.Add(6*time.Minute)),
+	} {
+		if got := w.review(raw); got.Authenticated {
+			t.Errorf("%s is let in", name)
+		}
+	}
+	w.update(func(tx *store.Tx) error {
+		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error { c.ProofOfPossession = false; return nil })
+	})
+	if got := w.review(good); got.Authenticated {
+		t.Error("a shell is let in where bearer tokens are asked for")
 	}
 }
