@@ -57,6 +57,10 @@ const (
 // maxBody bounds a review. Kubernetes' own limit for tokens is far below it.
 const maxBody = 256 << 10
 
+// maxPod bounds the review of a pod, which holds the pod twice at most; an API
+// server takes requests of 3 MiB.
+const maxPod = 8 << 20
+
 // Authorizer decides about a request to a cluster, beyond its admin groups.
 // It is asked only about users of the cluster's tenant, in clusters with Azure
 // RBAC.
@@ -95,9 +99,15 @@ type Config struct {
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 	Observer Observer // may be nil
+	Pods     Pods     // nil: pods are not changed
 	// MaxAge bounds how old the view of the store may be before every answer
 	// is an error.
 	MaxAge time.Duration
+}
+
+// Pods answers admission reviews of pods, in clusters with workload identity.
+type Pods interface {
+	Serve(w http.ResponseWriter, r *http.Request, c *state.Cluster, body []byte)
 }
 
 // Observer is told of every answer, for the audit log.
@@ -132,9 +142,12 @@ func New(c Config) *Service {
 	if c.Metrics != nil {
 		c.Metrics.MustRegister(s.seconds, s.repeats)
 	}
-	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(s.authenticate))
-	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(s.authorize))
-	s.mux.HandleFunc("POST /clusters/{key}/deny", s.guard(s.deny))
+	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(maxBody, s.authenticate))
+	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(maxBody, s.authorize))
+	s.mux.HandleFunc("POST /clusters/{key}/deny", s.guard(maxBody, s.deny))
+	if c.Pods != nil {
+		s.mux.HandleFunc("POST /clusters/{key}/mutate-pods", s.guard(maxPod, s.mutate))
+	}
 	return s
 }
 
@@ -147,13 +160,14 @@ type question struct {
 	cluster *state.Cluster
 	view    *store.View
 	now     time.Time
+	request *http.Request
 	body    []byte
 	start   time.Time
 }
 
 // guard lets only the cluster's own API server through, reads the body and
 // refuses to answer from a view that is too old.
-func (s *Service) guard(next func(w http.ResponseWriter, q *question)) http.HandlerFunc {
+func (s *Service) guard(limit int64, next func(w http.ResponseWriter, q *question)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		key := r.PathValue("key")
@@ -174,12 +188,12 @@ func (s *Service) guard(next func(w http.ResponseWriter, q *question)) http.Hand
 			http.Error(w, "Entrance does not know this cluster.", http.StatusNotFound)
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 		if err != nil {
 			http.Error(w, "The review is too large or was cut short.", http.StatusRequestEntityTooLarge)
 			return
 		}
-		next(w, &question{cluster: c, view: view, now: s.Clock.Now(), body: body, start: start})
+		next(w, &question{cluster: c, view: view, now: s.Clock.Now(), request: r, body: body, start: start})
 	}
 }
 
@@ -197,6 +211,16 @@ func checkPeer(r *http.Request, key string) error {
 		return errs.New(errs.Forbidden, "The client certificate belongs to another cluster.")
 	}
 	return nil
+}
+
+// mutate answers an admission review of a pod.
+func (s *Service) mutate(w http.ResponseWriter, q *question) {
+	if !q.cluster.WorkloadIdentity {
+		http.Error(w, "Workload identity is not enabled for this cluster.", http.StatusNotFound)
+		return
+	}
+	s.Pods.Serve(w, q.request, q.cluster, q.body)
+	s.seconds.WithLabelValues("mutate", "answered").Observe(time.Since(q.start).Seconds())
 }
 
 func (s *Service) reply(w http.ResponseWriter, q *question, kind, verdict string, v any) {
