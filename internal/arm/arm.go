@@ -1,80 +1,151 @@
 // Package arm answers Azure Resource Manager's API for the subscriptions that
-// Entrance hosts: tenants, subscriptions, resource groups and the credentials
-// of managed clusters.
+// Entrance hosts.
+//
+// # Shape
+//
+// Package wire is the envelope that all requests share: paths, tokens, the
+// decision, errors, paging. Package operation keeps and carries out what takes
+// longer than a request. Each provider of resources is a package that gives
+// routes; this package joins them to one table, in which the routes for
+// documents of other providers stand last.
 //
 // # One authorization
 //
 // Routes are data: method, pattern, action. Every request that matches a route
-// with an action goes through one function, which asks the same Azure RBAC
-// engine that decides for Kubernetes. A route cannot forget to ask.
+// goes through one function, which asks the same Azure RBAC engine that decides
+// for Kubernetes. A route cannot forget to ask.
+//
+// # What runs behind it
+//
+// Run carries out operations: creating a cluster, deleting a group. It must run
+// in every process that serves; one of them at a time does the work. Until it
+// runs, requests that would start an operation are refused.
 package arm
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
-	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/entrance-id/entrance/internal/access"
+	"github.com/entrance-id/entrance/internal/arm/authorization"
+	"github.com/entrance-id/entrance/internal/arm/containerservice"
+	"github.com/entrance-id/entrance/internal/arm/managedidentity"
+	"github.com/entrance-id/entrance/internal/arm/operation"
+	"github.com/entrance-id/entrance/internal/arm/resources"
+	"github.com/entrance-id/entrance/internal/arm/tracked"
+	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
-	"github.com/entrance-id/entrance/internal/errs"
-	"github.com/entrance-id/entrance/internal/rbac"
-	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
-// Caller is who makes a request, as its verified token says.
-type Caller struct {
-	Tenant directory.TenantID
-	ID     directory.ObjectID
-	// Client is how error messages name the caller: the user principal name, or
-	// the application id.
-	Client string
-}
+// Types of resources.
+const (
+	TypeResourceGroup    = tracked.GroupType
+	TypeManagedCluster   = containerservice.Type
+	TypeConnectedCluster = containerservice.ConnectedType
+)
 
-// Clusters hands out what clients need to reach a cluster. Errors are
-// errs.NotFound for a cluster that is not here, errs.Unavailable for one that
-// is not ready.
-type Clusters interface {
-	// UserKubeconfig returns the kubeconfig of listClusterUserCredential in the
-	// format "exec" or "azure"; an empty format is the default.
-	UserKubeconfig(key, format string) ([]byte, error)
-	// AdminKubeconfig returns the kubeconfig of listClusterAdminCredential.
-	AdminKubeconfig(key string) ([]byte, error)
-}
+// Types that whoever joins the parts deals with.
+type (
+	// Caller is who makes a request, as its verified token says. Tenant and ID
+	// are required.
+	Caller = wire.Caller
+	// Event is an entry of the activity log.
+	Event = wire.Event
+	// Audit takes the events of writes and refusals.
+	Audit = wire.Audit
+	// Clusters hands out what clients need to reach a cluster. A value that
+	// also implements ClusterManager lets clusters be made, changed and deleted.
+	Clusters = containerservice.Credentials
+	// ClusterManager runs local clusters.
+	ClusterManager = containerservice.Clusters
+	// ClusterSpec says what a local cluster is to be.
+	ClusterSpec = containerservice.Spec
+)
 
-// Config is what a Service needs. All of it is required but Logger.
+// publicHosts are the public cloud's names for Resource Manager, behind an
+// intercepting proxy.
+var publicHosts = []string{"management.azure.com", "management.core.windows.net"}
+
+// Config is what a Service needs. All of it is required but what says otherwise.
 type Config struct {
 	Store  *store.Store
 	Access *access.Keeper
 	Clock  clock.Clock
-	Logger *slog.Logger
+	Logger *slog.Logger // optional
 	// BaseURL is the public address of sign-in, Graph and ARM.
 	BaseURL string
 	// Authenticate verifies the access token of a request. Its error is
-	// errs.Unauthenticated for a bad token.
+	// errs.Unauthenticated for a bad token. How the account stands in the
+	// directory is looked up here.
 	Authenticate func(*http.Request) (Caller, error)
-	Clusters     Clusters
+	Clusters     Clusters // optional: see there
+	// KubernetesVersion is the version that Clusters runs, such as 1.36.3.
+	KubernetesVersion string
+	// LegacyIntegration lets clusters be made with a server and a client
+	// application of their own, which AKS has retired.
+	LegacyIntegration bool
+	Audit             Audit // optional
 }
 
 // Service is Azure Resource Manager. It is an http.Handler.
 type Service struct {
-	Config
-	routes []*route
+	server   *wire.Server
+	runner   *operation.Runner
+	clusters *containerservice.Provider
 }
 
-// New returns a Service.
+// Tables returns every table of this package and those below it.
+func Tables() []store.AnyTable {
+	return slices.Concat(operation.Tables(), containerservice.Tables())
+}
+
+// New returns a Service. It panics when BaseURL is not absolute, or when the
+// table of routes contradicts itself: both are mistakes of the program.
 func New(c Config) *Service {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{Config: c}
-	s.routes = s.table()
-	return s
+	c.BaseURL = strings.TrimSuffix(c.BaseURL, "/")
+	runner := operation.NewRunner(c.Store, c.Clock, c.Logger)
+	manager, _ := c.Clusters.(ClusterManager)
+	clusters := containerservice.New(containerservice.Config{
+		Store: c.Store, Clock: c.Clock, Runner: runner, BaseURL: c.BaseURL,
+		Clusters: manager, Credentials: c.Clusters,
+		KubernetesVersion: c.KubernetesVersion, LegacyIntegration: c.LegacyIntegration,
+	})
+	identities := managedidentity.New()
+	types := clusters.Types()
+	for name, t := range identities.Types() {
+		types[name] = t
+	}
+	groups := resources.New(resources.Config{
+		Store: c.Store, Clock: c.Clock, Runner: runner, BaseURL: c.BaseURL, PublicHosts: publicHosts, Types: types,
+	})
+	server, err := wire.NewServer(wire.Config{
+		Store: c.Store, Access: c.Access, Clock: c.Clock, Logger: c.Logger, BaseURL: c.BaseURL, Hosts: publicHosts,
+		Authenticate: c.Authenticate, Audit: c.Audit,
+	}, slices.Concat(
+		groups.Routes(), authorization.New().Routes(), identities.Routes(), clusters.Routes(), runner.Routes(), groups.Generic(),
+	))
+	if err != nil {
+		panic(err)
+	}
+	return &Service{server: server, runner: runner, clusters: clusters}
 }
+
+// ServeHTTP implements http.Handler.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.server.ServeHTTP(w, r) }
+
+// Run carries out operations until ctx ends. Operations that a crash has
+// interrupted are taken up again.
+func (s *Service) Run(ctx context.Context) { s.runner.Run(ctx) }
 
 // Handles reports whether a path belongs to Resource Manager.
 func Handles(path string) bool {
@@ -86,239 +157,27 @@ func Handles(path string) bool {
 	return false
 }
 
-// route is a row of the table of routes.
-type route struct {
-	method  string
-	pattern string
-	// action is what the caller must be allowed to do at the scope that the
-	// path names up to scopeLen segments. An empty action is for every caller
-	// of the tenant; such a route shows only what the caller may read.
-	action   string
-	scopeLen int
-	handle   func(*call) error
+// HandlesIssuer reports whether a path is of a document of a cluster's OIDC
+// issuer, which ServeIssuer answers: {base URL}/{tenant}/{uid}/ is the issuer.
+func HandlesIssuer(path string) bool { return containerservice.HandlesIssuer(path) }
 
-	segments []string
+// ServeIssuer answers for the public documents of the clusters' OIDC issuers.
+func (s *Service) ServeIssuer(w http.ResponseWriter, r *http.Request) { s.clusters.ServeIssuer(w, r) }
+
+// Specs returns what every local cluster of the store is to be, for a server
+// that starts: each is to be applied.
+func (s *Service) Specs(r store.Reader) ([]ClusterSpec, error) { return s.clusters.Specs(r) }
+
+// SeedCluster writes a managed cluster as if its creation had succeeded already,
+// from a body as a client would send it, for a server that makes a first cluster
+// by itself. The resource group exists. The cluster's spec is among Specs from
+// then on.
+func (s *Service) SeedCluster(tx *store.Tx, tenant directory.TenantID, id string, body json.RawMessage, now time.Time) error {
+	return s.clusters.Seed(tx, tenant, id, body, now)
 }
 
-// call is a request that was matched, authenticated and authorized.
-type call struct {
-	w      http.ResponseWriter
-	r      *http.Request
-	caller Caller
-	facts  access.Facts
-	params map[string]string
-}
-
-// versionRE is the form of api-versions: a date, perhaps with a suffix.
-var versionRE = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-(preview|alpha|beta|privatepreview))?$`)
-
-// ServeHTTP implements http.Handler.
-func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Ms-Request-Id", directory.NewGUID())
-	if id := r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= 64 {
-		w.Header().Set("X-Ms-Client-Request-Id", id)
-	}
-	w.Header().Set("Cache-Control", "no-cache")
-	if err := s.serve(w, r); err != nil {
-		s.fail(w, r, err)
-	}
-}
-
-func (s *Service) serve(w http.ResponseWriter, r *http.Request) error {
-	segments, err := split(r)
-	if err != nil {
-		return err
-	}
-	if len(segments) == 2 && strings.EqualFold(segments[0], "metadata") {
-		return s.metadata(w, r)
-	}
-	c := &call{w: w, r: r}
-	if c.caller, err = s.Authenticate(r); err != nil {
-		return err
-	}
-	version := r.URL.Query().Get("api-version")
-	if version == "" {
-		return &Error{http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
-	}
-	if !versionRE.MatchString(version) {
-		return &Error{http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '" + version + "' is invalid. It must be a date, such as 2022-12-01, with '-preview' behind it for a preview version."}
-	}
-	row, params, allowed := s.match(r.Method, segments)
-	if row == nil {
-		if len(allowed) > 0 {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			return &Error{http.StatusMethodNotAllowed, "MethodNotAllowed", "The requested resource does not support http method '" + r.Method + "'."}
-		}
-		return &Error{http.StatusNotFound, "InvalidResourceType", "The resource type could not be found at '" + r.URL.Path + "'."}
-	}
-	c.params = params
-	if c.facts, err = s.Access.Facts(); err != nil {
-		return err
-	}
-	if sub := params["sub"]; sub != "" {
-		have, err := state.Subscriptions.Get(c.facts.View, state.Fold(sub))
-		if err != nil || have.Tenant != c.caller.Tenant {
-			return &Error{http.StatusNotFound, "SubscriptionNotFound", "The subscription '" + sub + "' could not be found."}
-		}
-	}
-	if row.action != "" {
-		scope, err := rbac.ParseScope("/" + strings.Join(segments[:row.scopeLen], "/"))
-		if err != nil {
-			return err
-		}
-		if err := s.authorize(c, row.action, scope); err != nil {
-			return err
-		}
-	}
-	return row.handle(c)
-}
-
-// split returns the segments of the path. Empty segments, dots and encoded
-// slashes are refused: one resource has one spelling, letter case aside.
-func split(r *http.Request) ([]string, error) {
-	path := r.URL.EscapedPath()
-	// az writes a double slash before /metadata when its endpoint ends in one.
-	if strings.HasPrefix(path, "//metadata/") {
-		path = path[1:]
-	}
-	bad := &Error{http.StatusBadRequest, "InvalidRequestUri", "The request URI is not valid: segments must not be empty, '.', '..' or hold an encoded slash."}
-	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
-	if strings.Contains(strings.ToLower(path), "%2f") || strings.Contains(path, "%5c") || strings.Contains(path, `\`) {
-		return nil, bad
-	}
-	segments := strings.Split(strings.TrimPrefix(strings.TrimSuffix(r.URL.Path, "/"), "/"), "/")
-	if strings.HasPrefix(r.URL.Path, "//metadata/") {
-		segments = segments[1:]
-	}
-	for _, seg := range segments {
-		if seg == "" || seg == "." || seg == ".." {
-			return nil, bad
-		}
-	}
-	return segments, nil
-}
-
-func (s *Service) match(method string, segments []string) (*route, map[string]string, []string) {
-	var allowed []string
-	for _, row := range s.routes {
-		params, ok := row.params(segments)
-		switch {
-		case !ok:
-		case row.method == method || row.method == http.MethodGet && method == http.MethodHead:
-			return row, params, nil
-		default:
-			allowed = append(allowed, row.method)
-		}
-	}
-	return nil, nil, allowed
-}
-
-func (row *route) params(segments []string) (map[string]string, bool) {
-	if len(segments) != len(row.segments) {
-		return nil, false
-	}
-	params := map[string]string{}
-	for i, want := range row.segments {
-		if name, ok := strings.CutPrefix(want, "{"); ok {
-			params[strings.TrimSuffix(name, "}")] = segments[i]
-		} else if !strings.EqualFold(want, segments[i]) {
-			return nil, false
-		}
-	}
-	return params, true
-}
-
-// authorize is the one function that decides about every route with an action.
-func (s *Service) authorize(c *call, action string, scope rbac.Scope) error {
-	req, err := s.question(c, action, scope)
-	if err != nil {
-		return err
-	}
-	if d, message := c.facts.RBAC.AuthorizeARM(c.caller.Client, req); !d.Allowed() {
-		return &Error{http.StatusForbidden, rbac.AuthorizationFailed, message}
-	}
-	return nil
-}
-
-// may reports whether the caller may do an action at a scope, for lists.
-func (s *Service) may(c *call, action, scope string) bool {
-	sc, err := rbac.ParseScope(scope)
-	if err != nil {
-		return false
-	}
-	req, err := s.question(c, action, sc)
-	if err != nil {
-		return false
-	}
-	return c.facts.RBAC.Decide(&req).Allowed()
-}
-
-func (s *Service) question(c *call, action string, scope rbac.Scope) (rbac.Request, error) {
-	act, err := rbac.ParseAction(action)
-	if err != nil {
-		return rbac.Request{}, err
-	}
-	now := s.Clock.Now()
-	who, ok := access.Directory{View: c.facts.View, Now: now}.Identity(c.caller.Tenant, c.caller.ID)
-	if !ok || who.Blocked != "" {
-		return rbac.Request{}, errs.New(errs.Unauthenticated, "The account of the access token is disabled or does not exist.")
-	}
-	return rbac.Request{Principal: who.Principal, Scope: scope, Action: act, Now: now}, nil
-}
-
-// Error is an error in the shape of Resource Manager.
-type Error struct {
-	Status  int
-	Code    string
-	Message string
-}
-
-// Error returns the message.
-func (e *Error) Error() string { return e.Message }
-
-func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{http.StatusInternalServerError, "InternalServerError", errs.Message(err)}
-		switch errs.KindOf(err) {
-		case errs.Invalid:
-			e.Status, e.Code = http.StatusBadRequest, "BadRequest"
-		case errs.NotFound:
-			e.Status, e.Code = http.StatusNotFound, "NotFound"
-		case errs.Exists, errs.Conflict:
-			e.Status, e.Code = http.StatusConflict, "Conflict"
-		case errs.Forbidden:
-			e.Status, e.Code = http.StatusForbidden, rbac.AuthorizationFailed
-		case errs.Throttled:
-			e.Status, e.Code = http.StatusTooManyRequests, "TooManyRequests"
-		case errs.Unavailable:
-			e.Status, e.Code = http.StatusServiceUnavailable, "ServiceUnavailable"
-		case errs.Unauthenticated:
-			e.Status, e.Code = http.StatusUnauthorized, "InvalidAuthenticationToken"
-			w.Header().Set("WWW-Authenticate", `Bearer authorization_uri="`+s.BaseURL+`/common", error="invalid_token", error_description="The access token is missing or invalid."`)
-		default:
-			s.Logger.Error("arm: request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-		}
-	}
-	w.Header().Set("X-Ms-Failure-Cause", "gateway")
-	reply(w, e.Status, map[string]any{"error": map[string]string{"code": e.Code, "message": e.Message}})
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	w.Write(b)
-}
-
-func list[T any](c *call, items []T) error {
-	if items == nil {
-		items = []T{}
-	}
-	reply(c.w, http.StatusOK, map[string]any{"value": items})
-	return nil
+// LegacySecret returns the secret with which a cluster of the legacy integration
+// looks up groups, and whether it has one.
+func LegacySecret(r store.Reader, key string) (string, bool) {
+	return containerservice.ServerAppSecret(r, key)
 }

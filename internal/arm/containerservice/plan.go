@@ -1,0 +1,676 @@
+package containerservice
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/arm/managedidentity"
+	"github.com/entrance-id/entrance/internal/arm/tracked"
+	"github.com/entrance-id/entrance/internal/arm/wire"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/rbac"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
+)
+
+// plan is a managed cluster as it is to be: what its client sent, completed and
+// held to the rules of the service.
+type plan struct {
+	p      *Provider
+	tenant directory.TenantID // of the subscription
+	id     *wire.ID
+	now    time.Time
+	r      store.Reader
+	// assign refuses a user-assigned identity that the caller may not use.
+	assign func(id rbac.Scope) error
+
+	old    wire.Document // nil for a new cluster
+	doc    wire.Document
+	in     internal
+	rec    state.Cluster
+	secret Secret
+	made   []*directory.ServicePrincipal
+}
+
+// immutable is the refusal of a change of what cannot be changed.
+func immutable(path string) error {
+	return wire.Bad("PropertyChangeNotAllowed", "Changing property '%s' is not allowed.", path).On(path)
+}
+
+func invalid(path, format string, args ...any) error {
+	return wire.Bad("InvalidParameter", "The value of parameter %s is invalid. Error details: %s Please see https://aka.ms/aks-naming-rules for more details.", path, fmt.Sprintf(format, args...)).On(path)
+}
+
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9]([-\w]{0,61}[A-Za-z0-9])?$`)
+
+// complete fills the plan from its document.
+func (n *plan) complete() error {
+	if n.old == nil && !clusterName.MatchString(n.id.Name()) {
+		return invalid("resourceName", "'%.70s' is not a name: it has 1 to 63 letters, digits, '_' and '-', the first and the last a letter or digit.", n.id.Name())
+	}
+	if _, err := n.doc.Tags(); err != nil {
+		return err
+	}
+	if v, ok := n.doc["properties"]; ok && v != nil && n.doc.Object("properties") == nil {
+		return wire.Bad("InvalidRequestContent", "The properties are not an object.")
+	}
+	if n.doc.Object("properties") == nil {
+		n.doc["properties"] = map[string]any{}
+	}
+	for _, step := range []func() error{
+		n.location, n.carryOver, n.basics, n.naming, n.agentPools, n.identity, n.kubelet, n.servicePrincipal,
+		n.aad, n.issuer, n.network, n.switches,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	n.record()
+	return nil
+}
+
+func (n *plan) location() error {
+	return tracked.Location(n.doc, n.old.Text("location"), n.id.Name(), n.id.Group)
+}
+
+// carryOver keeps what an update does not mention: a PUT without a profile does
+// not remove it.
+func (n *plan) carryOver() error {
+	if n.old == nil {
+		return nil
+	}
+	for _, name := range []string{"identity", "sku"} {
+		if n.doc[name] == nil && n.old[name] != nil {
+			n.doc[name] = n.old[name]
+		}
+	}
+	properties := n.doc.Object("properties")
+	if v, given := properties["aadProfile"]; given && v == nil && n.old.Object("properties.aadProfile") != nil {
+		return immutable("aadProfile")
+	}
+	for name, v := range n.old.Object("properties") {
+		if properties[name] == nil {
+			properties[name] = v
+		}
+	}
+	return nil
+}
+
+// fixed refuses a change of a property, and keeps the case it was written in.
+func (n *plan) fixed(path string) error {
+	full := "properties." + path
+	was, had := n.old.Get(full)
+	is, has := n.doc.Get(full)
+	if n.old == nil || !had {
+		return nil
+	}
+	if has && fmt.Sprint(was) != fmt.Sprint(is) {
+		return immutable(path)
+	}
+	n.doc.Set(full, was)
+	return nil
+}
+
+// preset sets a property that the client left out.
+func (n *plan) preset(path string, value any) {
+	if _, ok := n.doc.Get(path); !ok {
+		n.doc.Set(path, value)
+	}
+}
+
+func (n *plan) basics() error {
+	n.preset("sku.name", "Base")
+	n.preset("sku.tier", "Free")
+	n.preset("properties.enableRBAC", true)
+	n.preset("properties.supportPlan", "KubernetesOfficial")
+	n.preset("properties.disableLocalAccounts", false)
+	for _, name := range []string{"enableRBAC", "disableLocalAccounts"} {
+		if v, _ := n.doc.Get("properties." + name); v != true && v != false {
+			return invalid(name, "It is neither true nor false.")
+		}
+	}
+	if err := n.fixed("enableRBAC"); err != nil {
+		return err
+	}
+	version := n.doc.Text("properties.kubernetesVersion")
+	if have := n.p.KubernetesVersion; version == "" {
+		version = have
+	} else if version != have && !strings.HasPrefix(have, version+".") && version != n.old.Text("properties.kubernetesVersion") {
+		return wire.Bad("K8sVersionNotSupported", "Managed cluster %s is on version %.20s which is not supported in this region. Please use [az aks get-versions] command to get the supported version list in this region. For more information, please check https://aka.ms/supported-version-list", n.id.Name(), version)
+	}
+	n.doc.Set("properties.kubernetesVersion", version)
+	n.doc.Set("properties.currentKubernetesVersion", n.p.KubernetesVersion)
+	n.doc.Set("properties.maxAgentPools", 100)
+	// Passwords are for nodes that do not exist; they are not kept.
+	n.doc.Delete("properties.windowsProfile.adminPassword")
+	return n.fixed("linuxProfile.adminUsername")
+}
+
+var dnsPrefix = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]{0,52}[A-Za-z0-9])?$`)
+
+func (n *plan) naming() error {
+	for _, path := range []string{"dnsPrefix", "fqdnSubdomain", "nodeResourceGroup", "fqdn", "privateFQDN", "azurePortalFQDN"} {
+		if err := n.fixed(path); err != nil {
+			return err
+		}
+	}
+	if n.old != nil {
+		return nil
+	}
+	prefix := n.doc.Text("properties.dnsPrefix")
+	if prefix == "" {
+		prefix = n.doc.Text("properties.fqdnSubdomain")
+	}
+	if prefix == "" {
+		prefix = defaultPrefix(n.id)
+	}
+	if !dnsPrefix.MatchString(prefix) {
+		return invalid("dnsPrefix", "'%.70s' is not a DNS prefix: it has 1 to 54 letters, digits and hyphens, the first and the last a letter or digit.", prefix)
+	}
+	n.doc.Set("properties.dnsPrefix", prefix)
+	sum := sha256.Sum256([]byte(n.in.Key))
+	tail := hex.EncodeToString(sum[:4])
+	loc := n.doc.Text("location")
+	host := strings.ToLower(prefix) + "-" + tail
+	n.doc.Set("properties.fqdn", host+".hcp."+loc+".azmk8s.io")
+	n.doc.Set("properties.azurePortalFQDN", host+".portal.hcp."+loc+".azmk8s.io")
+	if n.doc.Bool("properties.apiServerAccessProfile.enablePrivateCluster") {
+		n.doc.Set("properties.privateFQDN", host+"."+n.in.UID+".privatelink."+loc+".azmk8s.io")
+	}
+	group := n.doc.Text("properties.nodeResourceGroup")
+	if group == "" {
+		group = "MC_" + n.id.Group + "_" + n.id.Name() + "_" + loc
+		group = strings.TrimRight(group[:min(len(group), 80)], ".")
+	}
+	if err := tracked.CheckGroupName(group); err != nil {
+		return err
+	}
+	if strings.EqualFold(group, n.id.Group) {
+		return invalid("nodeResourceGroup", "It is the resource group of the cluster itself.")
+	}
+	n.doc.Set("properties.nodeResourceGroup", group)
+	n.doc.Set("properties.resourceUID", strings.ReplaceAll(n.in.UID, "-", "")[:24])
+	return nil
+}
+
+// defaultPrefix is what az makes of the names: ten characters of the cluster's,
+// sixteen of the group's, six of the subscription's id.
+func defaultPrefix(id *wire.ID) string {
+	cut := func(s string, size int) string {
+		s = strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+				return r
+			}
+			return -1
+		}, s)
+		return s[:min(len(s), size)]
+	}
+	name := cut(id.Name(), 10)
+	if name == "" || name[0] == '-' || name[0] >= '0' && name[0] <= '9' {
+		name = "a" + name
+	}
+	return strings.Trim(name+"-"+cut(id.Group, 16)+"-"+id.Subscription[:6], "-")
+}
+
+var poolName = regexp.MustCompile(`^[a-z][a-z0-9]{0,11}$`)
+
+// maxNodes is what one cluster can hold here.
+const maxNodes = 250
+
+func (n *plan) agentPools() error {
+	v, ok := n.doc.Get("properties.agentPoolProfiles")
+	list, isList := v.([]any)
+	if !ok || !isList || len(list) == 0 {
+		return invalid("agentPoolProfiles", "At least one agent pool is required.")
+	}
+	total, system := 0, false
+	var names []string
+	for i, v := range list {
+		m, isObject := v.(map[string]any)
+		if !isObject {
+			return invalid("agentPoolProfiles", "An agent pool is not an object.")
+		}
+		pool := wire.Document(m)
+		name := pool.Text("name")
+		if !poolName.MatchString(name) {
+			return invalid("agentPoolProfile.name", "'%.20s' is not a name of an agent pool: it has 1 to 12 lower-case letters and digits, the first a letter.", name)
+		}
+		if slices.Contains(names, name) {
+			return invalid("agentPoolProfile.name", "There are two agent pools with the name '%s'.", name)
+		}
+		names = append(names, name)
+		if err := completePool(pool, i == 0, n.p.KubernetesVersion); err != nil {
+			return err
+		}
+		total += pool.Int("count")
+		system = system || pool.Text("mode") == "System" && pool.Int("count") > 0
+	}
+	if total > maxNodes {
+		return wire.Bad("QuotaExceeded", "The cluster asks for %d nodes: at most %d can be simulated.", total, maxNodes).On("agentPoolProfile.count")
+	}
+	if !system {
+		return invalid("agentPoolProfiles", "There must be at least one agent pool of mode System with a node.")
+	}
+	return nil
+}
+
+func completePool(pool wire.Document, first bool, version string) error {
+	count, ok := pool.Get("count")
+	if !ok {
+		setNumber(pool, "count", 1)
+	} else if i, err := strconv.Atoi(fmt.Sprint(count)); err != nil || i < 0 || i > 1000 {
+		return invalid("agentPoolProfile.count", "'%.20v' is not a number of nodes from 0 to 1000.", count)
+	}
+	mode := "User"
+	if first {
+		mode = "System"
+	}
+	for name, value := range map[string]any{
+		"mode": mode, "vmSize": "Standard_DS2_v2", "type": "VirtualMachineScaleSets", "osType": "Linux", "osSKU": "Ubuntu",
+		"osDiskType": "Managed", "kubeletDiskType": "OS", "enableFIPS": false, "enableNodePublicIP": false,
+		"orchestratorVersion": version,
+	} {
+		if v, ok := pool[name]; !ok || v == nil || v == "" {
+			pool[name] = value
+		}
+	}
+	if m := pool.Text("mode"); m != "System" && m != "User" && m != "Gateway" {
+		return invalid("agentPoolProfile.mode", "'%.20s' is neither System nor User.", m)
+	}
+	for name, value := range map[string]int{"osDiskSizeGB": 128, "maxPods": 110} {
+		if i := pool.Int(name); i == 0 {
+			setNumber(pool, name, value)
+		}
+	}
+	pool["currentOrchestratorVersion"] = version
+	pool["provisioningState"] = "Succeeded"
+	pool["powerState"] = map[string]any{"code": "Running"}
+	return nil
+}
+
+// kinds of identities that a cluster may have.
+const (
+	systemAssigned = "SystemAssigned"
+	userAssigned   = "UserAssigned"
+	noIdentity     = "None"
+)
+
+// identity completes the identity that the control plane acts with.
+func (n *plan) identity() error {
+	given := n.doc.Object("identity")
+	kind := given.Text("type")
+	client := n.doc.Text("properties.servicePrincipalProfile.clientId")
+	i := slices.IndexFunc([]string{systemAssigned, userAssigned, noIdentity, ""}, func(s string) bool { return strings.EqualFold(s, kind) })
+	if i < 0 {
+		return wire.Bad("InvalidIdentityType", "The identity type '%.50s' is not supported: it must be SystemAssigned, UserAssigned or None.", kind)
+	}
+	kind = []string{systemAssigned, userAssigned, noIdentity, noIdentity}[i]
+	if kind == noIdentity && (client == "" || client == "msi") {
+		return wire.BadRequest("The cluster must have a managed identity or a service principal: set identity.type, or servicePrincipalProfile.").On("servicePrincipalProfile")
+	}
+	if was := n.old.Text("identity.type"); n.old != nil && kind == noIdentity && was != "" && was != noIdentity {
+		return immutable("identity.type")
+	}
+	switch kind {
+	case systemAssigned:
+		sp, err := n.own(n.in.System, n.id.Name(), n.id.String(), false)
+		if err != nil {
+			return err
+		}
+		n.in.System = sp.ID
+		n.doc["identity"] = map[string]any{"type": kind, "principalId": string(sp.ID), "tenantId": string(n.tenant)}
+		return nil
+	case noIdentity:
+		n.in.System = ""
+		delete(n.doc, "identity")
+		return nil
+	}
+	n.in.System = ""
+	ids := given.Object("userAssignedIdentities")
+	if len(ids) != 1 {
+		return wire.Bad("InvalidUserAssignedIdentities", "A cluster has exactly one user-assigned identity.").On("identity.userAssignedIdentities")
+	}
+	shown := map[string]any{}
+	for id := range ids {
+		found, err := n.use(id)
+		if err != nil {
+			return err
+		}
+		shown[found.ID] = map[string]any{"principalId": string(found.Principal), "clientId": string(found.Client)}
+	}
+	n.doc["identity"] = map[string]any{"type": kind, "userAssignedIdentities": shown}
+	return nil
+}
+
+// own returns a service principal that belongs to the cluster, made if need be.
+func (n *plan) own(id directory.ObjectID, name, resource string, explicit bool) (*directory.ServicePrincipal, error) {
+	if id != "" {
+		if sp, err := state.ServicePrincipals.Get(n.r, state.Key(n.tenant, id)); err == nil {
+			return sp, nil
+		}
+	}
+	sp := managedidentity.NewPrincipal(n.tenant, name, resource, explicit, n.now)
+	n.made = append(n.made, sp)
+	return sp, nil
+}
+
+// use returns a user-assigned identity that the caller may give to the cluster.
+func (n *plan) use(resource string) (*managedidentity.Identity, error) {
+	found, err := managedidentity.Find(n.r, resource)
+	if err != nil {
+		return nil, err
+	}
+	if found.Tenant != n.tenant {
+		return nil, wire.Fail(http.StatusNotFound, "ResourceNotFound", "The identity '%s' was not found.", resource)
+	}
+	scope, err := rbac.ParseScope(found.ID)
+	if err != nil {
+		return nil, err
+	}
+	// What an update merely repeats needs no right anew.
+	if n.old != nil && strings.Contains(strings.ToLower(string(n.old.JSON())), `"`+strings.ToLower(found.ID)+`"`) {
+		return found, nil
+	}
+	if n.assign != nil {
+		if err := n.assign(scope); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// kubelet completes the identity that the nodes act with.
+func (n *plan) kubelet() error {
+	if n.doc.Text("identity.type") == "" {
+		n.doc.Delete("properties.identityProfile")
+		return nil
+	}
+	const path = "properties.identityProfile.kubeletidentity"
+	resource := n.doc.Text(path + ".resourceId")
+	if resource != "" && (n.in.Kubelet == "" || n.old.Text(path+".resourceId") != resource) {
+		found, err := n.use(resource)
+		if err != nil {
+			return err
+		}
+		n.in.Kubelet = ""
+		n.doc.Set(path, map[string]any{"resourceId": found.ID, "clientId": string(found.Client), "objectId": string(found.Principal)})
+		return nil
+	}
+	resource = "/subscriptions/" + n.id.Subscription + "/resourcegroups/" + n.doc.Text("properties.nodeResourceGroup") + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + n.id.Name() + "-agentpool"
+	sp, err := n.own(n.in.Kubelet, n.id.Name()+"-agentpool", resource, true)
+	if err != nil {
+		return err
+	}
+	n.in.Kubelet = sp.ID
+	n.doc.Set(path, map[string]any{"resourceId": resource, "clientId": string(sp.AppID), "objectId": string(sp.ID)})
+	return nil
+}
+
+func (n *plan) servicePrincipal() error {
+	const path = "properties.servicePrincipalProfile"
+	client, secret := n.doc.Text(path+".clientId"), n.doc.Text(path+".secret")
+	was := n.old.Text(path + ".clientId")
+	if n.doc.Text("identity.type") != "" {
+		if client != "" && client != "msi" && client != was {
+			return immutable("servicePrincipalProfile.clientId")
+		}
+		n.doc.Set(path, map[string]any{"clientId": "msi"})
+		n.secret.Principal = ""
+		return nil
+	}
+	if was != "" && client != was {
+		return immutable("servicePrincipalProfile.clientId")
+	}
+	if _, ok := directory.ParseGUID(client); !ok {
+		return invalid("servicePrincipalProfile.clientId", "It is not a client id.")
+	}
+	if secret != "" {
+		n.secret.Principal = secret
+	}
+	n.doc.Set(path, map[string]any{"clientId": client})
+	return nil
+}
+
+// aad holds the Entra integration to its rules.
+func (n *plan) aad() error {
+	const path = "properties.aadProfile"
+	local := n.doc.Bool("properties.disableLocalAccounts")
+	given := n.doc.Object(path)
+	was := n.old.Object(path)
+	if given == nil {
+		if _, there := n.doc.Get(path); there {
+			return invalid("aadProfile", "It is not an object.")
+		}
+		n.doc.Delete(path)
+		if local {
+			return wire.BadRequest("Since kubernetes version 1.25, disableLocalAccounts can only be set on Azure AD integration enabled cluster. Please integrate your cluster with AAD.")
+		}
+		return nil
+	}
+	for name, v := range was {
+		if given[name] == nil {
+			given[name] = v
+		}
+	}
+	if was.Bool("managed") && !given.Bool("managed") {
+		return immutable("aadProfile.managed")
+	}
+	if !n.doc.Bool("properties.enableRBAC") {
+		return wire.BadRequest("Azure AD integration requires Kubernetes RBAC, and Kubernetes RBAC cannot be added to a cluster that was made without it.").On("enableRBAC")
+	}
+	tenant, err := n.aadTenant(given)
+	if err != nil {
+		return err
+	}
+	given["tenantID"] = string(tenant)
+	if !given.Bool("managed") {
+		return n.legacy(given, was)
+	}
+	// Managed integration has no applications of its own: an upgrade drops them.
+	for _, name := range []string{"clientAppID", "serverAppID", "serverAppSecret"} {
+		if v := given.Text(name); v != "" && v != was.Text(name) {
+			return wire.BadRequest("The properties clientAppID, serverAppID and serverAppSecret cannot be set with AKS-managed Azure AD.").On("aadProfile." + name)
+		}
+		delete(given, name)
+	}
+	n.secret.ServerApp = ""
+	groups, err := adminGroups(given)
+	if err != nil {
+		return err
+	}
+	given["adminGroupObjectIDs"] = groups
+	if v, ok := given["enableAzureRBAC"]; !ok || v == nil {
+		given["enableAzureRBAC"] = false
+	} else if _, isBool := v.(bool); !isBool {
+		return invalid("aadProfile.enableAzureRBAC", "It is neither true nor false.")
+	}
+	if given.Bool("enableAzureRBAC") && tenant != n.tenant {
+		return wire.BadRequest("Azure RBAC is only supported when the Azure AD tenant of the cluster is the tenant of its subscription.").On("aadProfile.enableAzureRBAC")
+	}
+	return nil
+}
+
+func (n *plan) aadTenant(given wire.Document) (directory.TenantID, error) {
+	text := given.Text("tenantID")
+	if text == "" {
+		return n.tenant, nil
+	}
+	id, ok := directory.ParseGUID(text)
+	if !ok {
+		return "", invalid("aadProfile.tenantID", "'%.50s' is not a tenant id.", text)
+	}
+	if _, err := state.Tenants.Get(n.r, id); err != nil {
+		return "", wire.BadRequest("The Azure AD tenant '%s' was not found.", id).On("aadProfile.tenantID")
+	}
+	return directory.TenantID(id), nil
+}
+
+func adminGroups(given wire.Document) ([]any, error) {
+	v, ok := given["adminGroupObjectIDs"]
+	if !ok || v == nil {
+		return []any{}, nil
+	}
+	l, ok := v.([]any)
+	if !ok {
+		return nil, invalid("aadProfile.adminGroupObjectIDs", "It is not a list.")
+	}
+	out := []any{}
+	for _, e := range l {
+		s, _ := e.(string)
+		id, ok := directory.ParseGUID(strings.TrimSpace(s))
+		if !ok {
+			return nil, invalid("aadProfile.adminGroupObjectIDs", "'%.50v' is not an object id.", e)
+		}
+		if !slices.Contains(out, any(id)) {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+// legacy is the integration with a server and a client application of the
+// cluster's own.
+func (n *plan) legacy(given, was wire.Document) error {
+	server, client := given.Text("serverAppID"), given.Text("clientAppID")
+	if server == "" {
+		return wire.BadRequest("The property managed of aadProfile must be true for AKS-managed Azure AD.").On("aadProfile.managed")
+	}
+	if !n.p.LegacyIntegration && was == nil {
+		return wire.BadRequest("Azure AD integration with a server and a client application of its own is no longer supported. Please use AKS-managed Azure AD instead: https://aka.ms/aks/aad-legacy").On("aadProfile")
+	}
+	for name, v := range map[string]string{"serverAppID": server, "clientAppID": client} {
+		id, ok := directory.ParseGUID(v)
+		if !ok {
+			return invalid("aadProfile."+name, "'%.50s' is not an application id.", v)
+		}
+		given[name] = id
+	}
+	if given.Bool("enableAzureRBAC") || len(given.List("adminGroupObjectIDs")) > 0 {
+		return wire.BadRequest("The properties enableAzureRBAC and adminGroupObjectIDs need AKS-managed Azure AD.").On("aadProfile")
+	}
+	if secret := given.Text("serverAppSecret"); secret != "" {
+		n.secret.ServerApp = secret
+	}
+	if n.secret.ServerApp == "" {
+		return wire.BadRequest("The property serverAppSecret of aadProfile is required.").On("aadProfile.serverAppSecret")
+	}
+	delete(given, "serverAppSecret")
+	return nil
+}
+
+// issuer holds the OIDC issuer and workload identity to their rules.
+func (n *plan) issuer() error {
+	const path = "properties.oidcIssuerProfile"
+	if _, said := n.doc.Get(path + ".enabled"); !said && n.old == nil {
+		n.doc.Set(path+".enabled", issuerByDefault(n.p.KubernetesVersion))
+	}
+	enabled := n.doc.Bool(path + ".enabled")
+	if n.old.Bool(path+".enabled") && !enabled {
+		return immutable("oidcIssuerProfile.enabled")
+	}
+	n.doc.Set(path, map[string]any{"enabled": enabled})
+	if enabled {
+		n.doc.Set(path+".issuerURL", n.p.BaseURL+"/"+string(n.tenant)+"/"+n.in.UID+"/")
+	}
+	if n.doc.Bool("properties.securityProfile.workloadIdentity.enabled") && !enabled {
+		return wire.BadRequest("Workload identity requires the OIDC issuer: enable it with oidcIssuerProfile.enabled.").On("securityProfile.workloadIdentity")
+	}
+	return nil
+}
+
+// issuerByDefault reports whether new clusters of a version have the OIDC
+// issuer on unless told otherwise: from 1.34 on.
+func issuerByDefault(version string) bool {
+	parts := strings.Split(version, ".")
+	if len(parts) < 2 {
+		return false
+	}
+	minor, err := strconv.Atoi(parts[1])
+	return err == nil && minor >= 34
+}
+
+func (n *plan) network() error {
+	for _, name := range []string{"serviceCidr", "dnsServiceIP", "podCidr", "loadBalancerSku"} {
+		if err := n.fixed("networkProfile." + name); err != nil {
+			return err
+		}
+	}
+	for name, v := range map[string]any{
+		"networkPlugin": "azure", "networkPluginMode": "overlay", "networkPolicy": "none", "loadBalancerSku": "standard", "outboundType": "loadBalancer",
+		"podCidr": "10.244.0.0/16", "serviceCidr": "10.0.0.0/16", "dnsServiceIP": "10.0.0.10",
+	} {
+		n.preset("properties.networkProfile."+name, v)
+	}
+	return nil
+}
+
+// Tags that switch on what AKS does not have.
+const (
+	TagStrictSubresources       = "entrance:strict-subresources"
+	TagCustomResourceConditions = "entrance:custom-resource-conditions"
+	TagProofOfPossession        = "entrance:proof-of-possession"
+)
+
+// switches reads them, and refuses a value that could be taken for either.
+func (n *plan) switches() error {
+	return readSwitches(n.doc, &n.rec)
+}
+
+func readSwitches(doc wire.Document, rec *state.Cluster) error {
+	tags, err := doc.Tags()
+	if err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		tag  string
+		into *bool
+	}{
+		{TagStrictSubresources, &rec.StrictSubresources},
+		{TagCustomResourceConditions, &rec.CustomResourceConditions},
+		{TagProofOfPossession, &rec.ProofOfPossession},
+	} {
+		*s.into = false
+		for k, v := range tags {
+			if !strings.EqualFold(k, s.tag) {
+				continue
+			}
+			switch strings.ToLower(v) {
+			case "true":
+				*s.into = true
+			case "false", "":
+			default:
+				return wire.Bad("InvalidTagValue", "The tag '%s' must be true or false.", s.tag)
+			}
+		}
+	}
+	return nil
+}
+
+// record derives what the webhooks decide from.
+func (n *plan) record() {
+	r := &n.rec
+	r.Key, r.ID, r.Tenant = n.in.Key, n.id.String(), n.tenant
+	r.Entra, r.ServerApp, r.AdminGroups, r.AzureRBAC = false, directory.AKSServer, nil, false
+	if aad := n.doc.Object("properties.aadProfile"); aad != nil {
+		r.Entra = true
+		r.Tenant = directory.TenantID(aad.Text("tenantID"))
+		r.AzureRBAC = aad.Bool("enableAzureRBAC")
+		if app := aad.Text("serverAppID"); app != "" {
+			r.ServerApp = directory.AppID(app)
+		}
+		for _, g := range aad.List("adminGroupObjectIDs") {
+			if s, ok := g.(string); ok {
+				r.AdminGroups = append(r.AdminGroups, directory.ObjectID(s))
+			}
+		}
+	}
+	r.WorkloadIdentity = n.doc.Bool("properties.securityProfile.workloadIdentity.enabled")
+	r.Issuer = n.doc.Text("properties.oidcIssuerProfile.issuerURL")
+}
