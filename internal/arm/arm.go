@@ -157,13 +157,6 @@ func Handles(path string) bool {
 	return false
 }
 
-// HandlesIssuer reports whether a path is of a document of a cluster's OIDC
-// issuer, which ServeIssuer answers: {base URL}/{tenant}/{uid}/ is the issuer.
-func HandlesIssuer(path string) bool { return containerservice.HandlesIssuer(path) }
-
-// ServeIssuer answers for the public documents of the clusters' OIDC issuers.
-func (s *Service) ServeIssuer(w http.ResponseWriter, r *http.Request) { s.clusters.ServeIssuer(w, r) }
-
 // Specs returns what every local cluster of the store is to be, for a server
 // that starts: each is to be applied.
 func (s *Service) Specs(r store.Reader) ([]ClusterSpec, error) { return s.clusters.Specs(r) }
@@ -181,3 +174,6 @@ func (s *Service) SeedCluster(tx *store.Tx, tenant directory.TenantID, id string
 func LegacySecret(r store.Reader, key string) (string, bool) {
 	return containerservice.ServerAppSecret(r, key)
 }
+
+// Routes returns the table of routes, for tests that walk it.
+func (s *Service) Routes() []wire.Route { return s.server.Routes() }

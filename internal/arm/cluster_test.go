@@ -2,8 +2,6 @@ package arm_test
 
 import (
 	"encoding/base64"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +10,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -80,7 +79,7 @@ func TestClusterCreate(t *testing.T) {
 		t.Error("no entity tag")
 	}
 	issuer := a.text("properties.oidcIssuerProfile.issuerURL")
-	if !strings.HasPrefix(issuer, baseURL+"/"+string(w.tenant)+"/") || !strings.HasSuffix(issuer, "/") {
+	if !strings.HasPrefix(issuer, baseURL+"/") || !strings.Contains(issuer, string(w.tenant)) || !strings.HasSuffix(issuer, "/") {
 		t.Errorf("issuerURL %q", issuer)
 	}
 	for _, path := range []string{"identity.principalId", "properties.identityProfile.kubeletidentity.objectId"} {
@@ -602,30 +601,10 @@ func TestUserAssignedIdentity(t *testing.T) {
 func TestIssuer(t *testing.T) {
 	w := newWorld(t)
 	id := w.newCluster(w.newResourceGroup("rg"), "web", clusterBody(nil))
-	issuer := w.call(w.olga, "GET", id, nil).text("properties.oidcIssuerProfile.issuerURL")
-	path := strings.TrimPrefix(issuer, baseURL)
-	for p, want := range map[string]string{
-		path + ".well-known/openid-configuration": `"issuer":"` + issuer + `"`,
-		path + "openid/v1/jwks":                   `{"keys":[]}`,
-	} {
-		if !arm.HandlesIssuer(p) {
-			t.Fatalf("%s is not ours", p)
-		}
-		rec := httptest.NewRecorder()
-		w.service.ServeIssuer(rec, httptest.NewRequest("GET", baseURL+p, nil))
-		if rec.Code != 200 || !strings.Contains(rec.Body.String(), want) {
-			t.Errorf("%s: %d %s", p, rec.Code, rec.Body)
-		}
-	}
-	rec := httptest.NewRecorder()
-	w.service.ServeIssuer(rec, httptest.NewRequest("GET", baseURL+"/"+string(w.tenant)+"/"+directory.NewGUID()+"/openid/v1/jwks", nil))
-	if rec.Code != http.StatusNotFound {
-		t.Errorf("an unknown issuer: %d", rec.Code)
-	}
-	for _, p := range []string{"/common/v2.0/.well-known/openid-configuration", "/" + string(w.tenant) + "/v2.0/.well-known/openid-configuration", "/x"} {
-		if arm.HandlesIssuer(p) {
-			t.Errorf("%s is taken from sign-in", p)
-		}
+	shown := w.call(w.olga, "GET", id, nil).text("properties.oidcIssuerProfile.issuerURL")
+	c, ok := state.Clusters.First(w.store.View(), "id", state.Fold(id))
+	if !ok || shown != issuer.URL(baseURL, w.tenant, c.Key) || c.Issuer != shown || !strings.HasSuffix(shown, "/") {
+		t.Errorf("shown as %q, recorded as %+v", shown, c)
 	}
 }
 

@@ -459,9 +459,4 @@ func (f *fakeClusters) AdminKubeconfig(key string) ([]byte, error) {
 	return fmt.Appendf(nil, "admin %s %d", s.ID, s.CertificateGeneration), err
 }
 
-func (f *fakeClusters) JWKS(key string) ([]byte, error) {
-	_, err := f.find(key)
-	return []byte(`{"keys":[]}`), err
-}
-
 var _ arm.ClusterManager = (*fakeClusters)(nil)

@@ -32,6 +32,7 @@ import (
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -97,8 +98,6 @@ type Clusters interface {
 	// Delete removes a cluster and its data. A cluster that is not there is
 	// deleted.
 	Delete(ctx context.Context, key string) error
-	// JWKS returns the public keys of service account tokens. NotFound.
-	JWKS(key string) ([]byte, error)
 }
 
 // Config is what a Provider needs.
@@ -366,7 +365,7 @@ func (p *Provider) specOf(id string, doc wire.Document, i *internal, rec *state.
 		s.NodePools = append(s.NodePools, NodePool{pool.Text("name"), pool.Int("count")})
 	}
 	if s.Issuer != "" {
-		s.JWKSURI = s.Issuer + "openid/v1/jwks"
+		s.JWKSURI = issuer.KeysURL(s.Issuer)
 	}
 	if rec.Entra {
 		s.Entra = &Entra{Tenant: rec.Tenant, AdminGroups: rec.AdminGroups, ServerApp: rec.ServerApp, ClientApp: directory.AKSClient}

@@ -15,6 +15,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm/tracked"
 	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
@@ -577,7 +578,7 @@ func (n *plan) issuer() error {
 	}
 	n.doc.Set(path, map[string]any{"enabled": enabled})
 	if enabled {
-		n.doc.Set(path+".issuerURL", n.p.BaseURL+"/"+string(n.tenant)+"/"+n.in.UID+"/")
+		n.doc.Set(path+".issuerURL", issuer.URL(n.p.BaseURL, n.tenant, n.in.Key))
 	}
 	if n.doc.Bool("properties.securityProfile.workloadIdentity.enabled") && !enabled {
 		return wire.BadRequest("Workload identity requires the OIDC issuer: enable it with oidcIssuerProfile.enabled.").On("securityProfile.workloadIdentity")
