@@ -5,6 +5,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 )
 
@@ -28,12 +29,6 @@ func ParseFormat(s string) (Format, error) {
 	}
 	return "", errs.New(errs.Invalid, "The kubeconfig format %q is neither azure nor exec.", s)
 }
-
-// The applications that AKS uses in every tenant.
-const (
-	aksServerApp = "6dae42f8-4368-4678-94ff-3960e28e3630"
-	aksClientApp = "80faf920-1908-4b52-b5ef-a8e7bedfc67a"
-)
 
 const installHint = `
 kubelogin is not installed which is required to connect to AAD enabled cluster.
@@ -60,7 +55,8 @@ func renderKubeconfig(n kubeconfigNames, server string, ca []byte, user object) 
 // entraUser returns the user entry of a cluster with Entra. Beside AKS's own
 // arguments it names the authority, so that kubelogin, ours and the original,
 // finds it without a proxy.
-func entraUser(format Format, tenant, authorityHost string) (object, error) {
+func entraUser(format Format, e *Entra, authorityHost string) (object, error) {
+	server, client := e.applications()
 	switch format {
 	case FormatExec:
 		return object{"exec": object{
@@ -69,9 +65,9 @@ func entraUser(format Format, tenant, authorityHost string) (object, error) {
 			"args": []string{
 				"get-token",
 				"--environment", "AzurePublicCloud",
-				"--server-id", aksServerApp,
-				"--client-id", aksClientApp,
-				"--tenant-id", tenant,
+				"--server-id", server,
+				"--client-id", client,
+				"--tenant-id", string(e.TenantID),
 				"--login", "devicecode",
 				"--authority-host", authorityHost,
 				"--disable-instance-discovery",
@@ -84,15 +80,27 @@ func entraUser(format Format, tenant, authorityHost string) (object, error) {
 		return object{"auth-provider": object{
 			"name": "azure",
 			"config": map[string]string{
-				"apiserver-id": aksServerApp,
-				"client-id":    aksClientApp,
+				"apiserver-id": server,
+				"client-id":    client,
 				"config-mode":  "1", // the audience has no spn: prefix
 				"environment":  "AzurePublicCloud",
-				"tenant-id":    tenant,
+				"tenant-id":    string(e.TenantID),
 			},
 		}}, nil
 	}
 	return nil, errs.New(errs.Invalid, "The kubeconfig format %q is neither azure nor exec.", format)
+}
+
+// applications returns the server and the client application of kubeconfigs.
+func (e *Entra) applications() (server, client string) {
+	server, client = string(directory.AKSServer), string(directory.AKSClient)
+	if e.ServerApp != "" {
+		server = string(e.ServerApp)
+	}
+	if e.ClientApp != "" {
+		client = string(e.ClientApp)
+	}
+	return server, client
 }
 
 // adminUser returns the user entry with the static credentials of a
@@ -118,7 +126,7 @@ func (c *Cluster) UserKubeconfig(format Format) ([]byte, error) {
 	}
 	var user object
 	if v.spec.Entra != nil {
-		user, err = entraUser(format, string(v.spec.Entra.TenantID), c.m.cfg.AuthorityHost)
+		user, err = entraUser(format, v.spec.Entra, c.m.cfg.AuthorityHost)
 	} else {
 		user, err = adminUser(v.certs)
 	}

@@ -67,6 +67,9 @@ type NodePool struct {
 // tenant. The API server presents a client certificate to each of them.
 type Entra struct {
 	TenantID directory.TenantID // for user kubeconfigs
+	// ServerApp and ClientApp go into user kubeconfigs. Empty: AKS's own; a
+	// cluster of the legacy integration has others.
+	ServerApp, ClientApp directory.AppID
 
 	AuthenticateURL string // TokenReview
 	AuthorizeURL    string // SubjectAccessReview, after Node and RBAC, which may go unanswered

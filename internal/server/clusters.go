@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -34,11 +32,17 @@ const kubernetesVersion = "1.36.3"
 // owner is the built-in role Owner.
 const owner = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 
-// kubeconfigs hands the clusters' credentials to Resource Manager.
-type kubeconfigs struct{ manager *cluster.Manager }
+// localClusters runs clusters on this machine for Resource Manager.
+type localClusters struct {
+	manager   *cluster.Manager
+	webhooks  string // address of the webhooks
+	webhookCA []byte // PEM, of the authority that certifies them
+}
+
+var _ arm.ClusterManager = localClusters{}
 
 // UserKubeconfig implements arm.Clusters.
-func (k kubeconfigs) UserKubeconfig(key, format string) ([]byte, error) {
+func (k localClusters) UserKubeconfig(key, format string) ([]byte, error) {
 	f, err := cluster.ParseFormat(format)
 	if err != nil {
 		return nil, err
@@ -51,7 +55,7 @@ func (k kubeconfigs) UserKubeconfig(key, format string) ([]byte, error) {
 }
 
 // AdminKubeconfig implements arm.Clusters.
-func (k kubeconfigs) AdminKubeconfig(key string) ([]byte, error) {
+func (k localClusters) AdminKubeconfig(key string) ([]byte, error) {
 	c, err := k.manager.Get(key)
 	if err != nil {
 		return nil, err
@@ -59,8 +63,66 @@ func (k kubeconfigs) AdminKubeconfig(key string) ([]byte, error) {
 	return c.AdminKubeconfig()
 }
 
+// Apply implements arm.ClusterManager.
+func (k localClusters) Apply(ctx context.Context, spec arm.ClusterSpec) error {
+	_, err := k.manager.Apply(ctx, k.spec(spec))
+	return err
+}
+
+// Stop implements arm.ClusterManager.
+func (k localClusters) Stop(_ context.Context, key string) error {
+	c, err := k.manager.Get(key)
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	if err == nil {
+		c.Stop()
+	}
+	return err
+}
+
+// Delete implements arm.ClusterManager.
+func (k localClusters) Delete(ctx context.Context, key string) error {
+	return k.manager.Delete(ctx, key)
+}
+
+// JWKS implements arm.ClusterManager.
+func (k localClusters) JWKS(key string) ([]byte, error) {
+	c, err := k.manager.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	return c.JWKS()
+}
+
+// spec adds to what Resource Manager knows of a cluster how its API server
+// reaches the webhooks.
+func (k localClusters) spec(a arm.ClusterSpec) cluster.Spec {
+	spec := cluster.Spec{
+		Key: a.Key, ARMID: a.ID, Location: a.Location, ServerNames: a.ServerNames,
+		ServiceAccountIssuer: a.Issuer, ServiceAccountJWKSURI: a.JWKSURI,
+		SigningKeyGeneration: a.SigningKeyGeneration, CertificateGeneration: a.CertificateGeneration,
+	}
+	for _, p := range a.NodePools {
+		spec.NodePools = append(spec.NodePools, cluster.NodePool(p))
+	}
+	if a.Entra == nil {
+		return spec
+	}
+	base := k.webhooks + "/clusters/" + a.Key
+	spec.Entra = &cluster.Entra{
+		TenantID: a.Entra.Tenant, ServerApp: a.Entra.ServerApp, ClientApp: a.Entra.ClientApp, AdminGroups: a.Entra.AdminGroups,
+		AuthenticateURL: base + "/authenticate", AuthorizeURL: base + "/authorize", DenyURL: base + "/deny",
+		WebhookCA: k.webhookCA,
+	}
+	if a.WorkloadIdentity {
+		spec.Entra.MutatePodsURL = base + "/mutate-pods"
+	}
+	return spec
+}
+
 // RESTConfig returns a client configuration with every right on a cluster.
-func (k kubeconfigs) RESTConfig(key string) (*rest.Config, error) {
+func (k localClusters) RESTConfig(key string) (*rest.Config, error) {
 	c, err := k.manager.Get(key)
 	if err != nil {
 		return nil, err
@@ -139,55 +201,18 @@ func (s *Server) createGroup(tx *store.Tx, sample *Sample) error {
 	})
 }
 
-// createCluster writes the sample's cluster: the resource as its clients see it
-// and the record that the webhooks decide from.
-func (s *Server) createCluster(ctx context.Context, sample *Sample) error {
-	id := "/subscriptions/" + sample.Subscription + "/resourceGroups/" + sampleGroup + "/providers/" + arm.TypeManagedCluster + "/" + sampleCluster
-	key := strings.ReplaceAll(directory.NewGUID(), "-", "")[:16]
-	identity := state.NewServicePrincipal(sample.Tenant, &directory.Application{
-		AppID: directory.AppID(directory.NewGUID()), DisplayName: sampleCluster,
-	}, s.clock.Now())
-	identity.Type, identity.AlternativeNames = "ManagedIdentity", []string{"isExplicit=False", id}
-	sum := sha256.Sum256([]byte(key))
-	dns := sampleCluster + "-" + sampleGroup + "-" + sample.Subscription[:6]
-	body, err := json.Marshal(map[string]any{
-		"id": id, "name": sampleCluster, "type": arm.TypeManagedCluster, "location": sampleRegion,
-		"identity": map[string]any{"type": "SystemAssigned", "principalId": identity.ID, "tenantId": sample.Tenant},
-		"sku":      map[string]string{"name": "Base", "tier": "Free"},
+// sampleClusterBody is the sample's cluster as az would ask for it.
+func sampleClusterBody(sample *Sample) (json.RawMessage, error) {
+	return json.Marshal(map[string]any{
+		"location": sampleRegion,
+		"identity": map[string]string{"type": "SystemAssigned"},
 		"properties": map[string]any{
-			"provisioningState": "Succeeded", "powerState": map[string]string{"code": "Running"},
-			"kubernetesVersion": kubernetesVersion, "currentKubernetesVersion": kubernetesVersion,
-			"dnsPrefix": dns, "fqdn": dns + "-" + hex.EncodeToString(sum[:4]) + ".hcp." + sampleRegion + ".azmk8s.io",
-			"nodeResourceGroup": "MC_" + sampleGroup + "_" + sampleCluster + "_" + sampleRegion,
-			"agentPoolProfiles": []map[string]any{{
-				"name": "nodepool1", "count": sampleNodes, "vmSize": "Standard_DS2_v2", "mode": "System", "osType": "Linux",
-				"type": "VirtualMachineScaleSets", "orchestratorVersion": kubernetesVersion, "provisioningState": "Succeeded",
-			}},
-			"aadProfile": map[string]any{
-				"managed": true, "enableAzureRBAC": false, "adminGroupObjectIDs": []directory.ObjectID{sample.AdminGroup}, "tenantID": sample.Tenant,
-			},
-			"enableRBAC": true, "disableLocalAccounts": false,
-			"servicePrincipalProfile": map[string]string{"clientId": "msi"},
+			"dnsPrefix":         sampleCluster + "-" + sampleGroup + "-" + sample.Subscription[:6],
+			"kubernetesVersion": "", // the default
+			"agentPoolProfiles": []map[string]any{{"name": "nodepool1", "count": sampleNodes, "vmSize": "Standard_DS2_v2", "mode": "System", "osType": "Linux"}},
+			"aadProfile":        map[string]any{"managed": true, "enableAzureRBAC": false, "adminGroupObjectIDs": []directory.ObjectID{sample.AdminGroup}},
+			"enableRBAC":        true,
 		},
-	})
-	if err != nil {
-		return err
-	}
-	return s.store.Update(ctx, func(tx *store.Tx) error {
-		now := s.clock.Now()
-		if err := state.ServicePrincipals.Create(tx, identity); err != nil {
-			return err
-		}
-		if err := state.Resources.Create(tx, &state.Resource{
-			ID: id, Type: arm.TypeManagedCluster, Subscription: sample.Subscription, Group: sampleGroup, Name: sampleCluster,
-			Body: body, Created: now, Changed: now,
-		}); err != nil {
-			return err
-		}
-		return state.Clusters.Create(tx, &state.Cluster{
-			Key: key, ID: id, Tenant: sample.Tenant, Entra: true, ServerApp: directory.AKSServer,
-			AdminGroups: []directory.ObjectID{sample.AdminGroup},
-		})
 	})
 }
 
@@ -195,24 +220,28 @@ func (s *Server) createCluster(ctx context.Context, sample *Sample) error {
 // local cluster that the store holds.
 func (s *Server) startClusters(ctx context.Context, sample *Sample) error {
 	if sample != nil && s.cfg.Cluster {
-		if err := s.createCluster(ctx, sample); err != nil {
+		body, err := sampleClusterBody(sample)
+		if err != nil {
 			return err
 		}
+		id := "/subscriptions/" + sample.Subscription + "/resourceGroups/" + sampleGroup + "/providers/" + arm.TypeManagedCluster + "/" + sampleCluster
+		if err := s.store.Update(ctx, func(tx *store.Tx) error {
+			return s.services.arm.SeedCluster(tx, sample.Tenant, id, body, s.clock.Now())
+		}); err != nil {
+			return err
+		}
+	}
+	specs, err := s.services.arm.Specs(s.store.View())
+	if err != nil {
+		return err
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed []error
-	for c := range state.Clusters.All(s.store.View()) {
-		if c.Connected {
-			continue
-		}
-		spec, err := s.spec(c)
-		if err != nil {
-			return err
-		}
-		s.cfg.Progress("starting the cluster " + c.ID[strings.LastIndexByte(c.ID, '/')+1:])
+	for _, spec := range specs {
+		s.cfg.Progress("starting the cluster " + spec.ID[strings.LastIndexByte(spec.ID, '/')+1:])
 		wg.Go(func() {
-			if _, err := s.clusters.Apply(ctx, spec); err != nil {
+			if err := s.localClusters().Apply(ctx, spec); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = append(failed, err)
@@ -223,37 +252,8 @@ func (s *Server) startClusters(ctx context.Context, sample *Sample) error {
 	return errors.Join(failed...)
 }
 
-// spec returns what a cluster is to be, from its records.
-func (s *Server) spec(c *state.Cluster) (cluster.Spec, error) {
-	r, err := state.Resources.Get(s.store.View(), state.Fold(c.ID))
-	if err != nil {
-		return cluster.Spec{}, err
-	}
-	var doc struct {
-		Location   string `json:"location"`
-		Properties struct {
-			FQDN  string `json:"fqdn"`
-			Pools []struct {
-				Name  string `json:"name"`
-				Count int    `json:"count"`
-			} `json:"agentPoolProfiles"`
-		} `json:"properties"`
-	}
-	if err := json.Unmarshal(r.Body, &doc); err != nil {
-		return cluster.Spec{}, errs.Wrap(errs.Internal, err, "reading the cluster %s", c.ID)
-	}
-	spec := cluster.Spec{Key: c.Key, ARMID: c.ID, Location: doc.Location, ServerNames: []string{doc.Properties.FQDN}}
-	for _, p := range doc.Properties.Pools {
-		spec.NodePools = append(spec.NodePools, cluster.NodePool{Name: p.Name, Count: p.Count})
-	}
-	if c.Entra {
-		base := s.webhookURL() + "/clusters/" + c.Key
-		spec.Entra = &cluster.Entra{
-			TenantID: c.Tenant, WebhookCA: s.authority.PEM(), AdminGroups: c.AdminGroups,
-			AuthenticateURL: base + "/authenticate", AuthorizeURL: base + "/authorize", DenyURL: base + "/deny",
-		}
-	}
-	return spec, nil
+func (s *Server) localClusters() localClusters {
+	return localClusters{manager: s.clusters, webhooks: s.webhookURL(), webhookCA: s.authority.PEM()}
 }
 
 // clusterStatus returns the managed clusters of the store with how they are.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
@@ -22,6 +24,7 @@ import (
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/token"
 	"github.com/entrance-id/entrance/internal/webhook"
+	"github.com/entrance-id/entrance/internal/workloadidentity"
 )
 
 // services are the handlers behind the listeners.
@@ -29,6 +32,7 @@ type services struct {
 	front   http.Handler // sign-in, Graph and ARM
 	webhook http.Handler
 	imds    http.Handler
+	arm     *arm.Service
 	policy  *policy.Keeper
 }
 
@@ -38,7 +42,7 @@ func (v *services) close() { v.policy.Close() }
 func tables() []store.AnyTable {
 	var all []store.AnyTable
 	seen := map[string]bool{}
-	for _, list := range [][]store.AnyTable{state.Tables(), oauth.Tables(), signin.Tables(), policy.Tables()} {
+	for _, list := range [][]store.AnyTable{state.Tables(), oauth.Tables(), signin.Tables(), policy.Tables(), arm.Tables()} {
 		for _, t := range list {
 			if name := t.(interface{ Name() string }).Name(); !seen[name] {
 				seen[name] = true
@@ -120,13 +124,23 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 			}
 			return caller, s.standing(c)
 		},
-		Clusters: kubeconfigs{s.clusters},
+		Clusters: s.localClusters(), KubernetesVersion: kubernetesVersion,
 	})
+	v.arm = resourceManager
 	v.front = front(provider, pages, msgraph, resourceManager, documents)
+	pods, err := workloadidentity.New(workloadidentity.Config{
+		Accounts: workloadidentity.NewClients(func(c *state.Cluster) (*rest.Config, error) {
+			return s.localClusters().RESTConfig(c.Key)
+		}),
+		AuthorityHost: base + "/", Logger: s.log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
 	v.webhook = webhook.New(webhook.Config{
-		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics,
+		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods,
 		Azure: &azure{access: s.access, log: s.log, resources: &resources{
-			clusters: kubeconfigs{s.clusters}, log: s.log, known: map[string]*discovered{},
+			clusters: s.localClusters(), log: s.log, known: map[string]*discovered{},
 		}},
 		MaxAge: store.StaleAfter,
 	})

@@ -196,6 +196,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.startClusters(ctx, sample); err != nil {
 		return err
 	}
+	s.wg.Go(func() { s.services.arm.Run(background) })
 	s.health.started.Store(true)
 	return nil
 }
