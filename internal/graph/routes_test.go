@@ -475,6 +475,15 @@ func TestDeletedItems(t *testing.T) {
 	w.do("admin", "POST", "directory/deletedItems/"+string(second)+"/restore", nil).want(404)
 	w.clock.Advance(31 * 24 * time.Hour)
 	w.do("admin", "POST", "directory/deletedItems/"+string(ann)+"/restore", nil).want(404)
+	// Links come back too: who would enter a group with roles that way takes a
+	// Global Administrator to restore.
+	secure := w.do("admin", "POST", "groups", obj("displayName", "s", "mailNickname", "s", "mailEnabled", false, "securityEnabled", true, "isAssignableToRole", true)).want(201).str("id")
+	carl := string(w.addUser("carl"))
+	w.do("admin", "POST", "groups/"+secure+"/members/$ref", ref(carl)).want(204)
+	w.do("admin", "DELETE", "users/"+carl, nil).want(204)
+	w.role(w.member("lesser"), directory.UserAdministrator)
+	w.do("lesser", "POST", "directory/deletedItems/"+carl+"/restore", nil).want(403)
+	w.do("admin", "POST", "directory/deletedItems/"+carl+"/restore", nil).want(200)
 	app := w.newApp("admin", "a").str("id")
 	w.do("admin", "DELETE", "directoryObjects/"+app, nil).want(204)
 	w.do("admin", "POST", "directory/deletedItems/"+app+"/restore", nil).want(200)

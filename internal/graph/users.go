@@ -221,33 +221,10 @@ func (s *Service) sensitive(c *wire.Call, r store.Reader, id directory.ObjectID,
 			touches = true
 		}
 	}
-	if touches && privileged(c, r, id) && !c.HasRole() && !(id == c.ID && profile == nil) {
+	if touches && resource.Privileged(c, r, id) && !c.HasRole() && !(id == c.ID && profile == nil) {
 		return true, wire.Denied()
 	}
 	return touches, nil
-}
-
-// privileged reports whether a principal has a directory role, or is in a
-// group that can have one, so that only a Global Administrator may change how
-// it signs in.
-func privileged(c *wire.Call, r store.Reader, id directory.ObjectID) bool {
-	harmless := []string{directory.DirectoryReaders, directory.ReportsReader, directory.SecurityReader}
-	for _, role := range state.Roles(r, c.Tenant, id, c.Now) {
-		if !slices.Contains(harmless, role) {
-			return true
-		}
-	}
-	for _, g := range state.Memberships(r, c.Tenant, id, c.Now) {
-		if group, err := state.Groups.Get(r, c.StateKey(g)); err == nil && group.IsAssignableToRole {
-			return true
-		}
-	}
-	for _, l := range state.LinkedTo(r, directory.Owner, c.Tenant, id, c.Now) {
-		if group, err := state.Groups.Get(r, c.StateKey(l.From)); err == nil && group.IsAssignableToRole {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Service) deleteUser(c *wire.Call) (*wire.Response, error) {
@@ -256,7 +233,7 @@ func (s *Service) deleteUser(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	err = c.Update(func(tx *store.Tx) error {
-		if privileged(c, tx, u.ID) && !c.HasRole() {
+		if resource.Privileged(c, tx, u.ID) && !c.HasRole() {
 			return wire.Denied()
 		}
 		guard, err := keepAdministrator(c, tx, u.ID)
@@ -281,7 +258,7 @@ func (s *Service) revokeSessions(c *wire.Call) (*wire.Response, error) {
 		return nil, err
 	}
 	err = c.Update(func(tx *store.Tx) error {
-		if u.ID != c.ID && privileged(c, tx, u.ID) && !c.HasRole() {
+		if u.ID != c.ID && resource.Privileged(c, tx, u.ID) && !c.HasRole() {
 			return wire.Denied()
 		}
 		return resource.Missing(state.Users.Modify(tx, c.StateKey(u.ID), func(u *directory.User) error {

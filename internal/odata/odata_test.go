@@ -248,7 +248,16 @@ func TestQuery(t *testing.T) {
 	if d := cmp.Diff(want, q); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+	q, err = ParseQuery("$expand=policy($expand=rules($select=id);$select=id),principal", person)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nested := []Expand{{Name: "policy", Top: -1, Select: []string{"id"}, Expand: []Expand{{Name: "rules", Top: -1, Select: []string{"id"}}}}, {Name: "principal", Top: -1}}
+	if d := cmp.Diff(nested, q.Expand); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
 	for _, bad := range []string{
+		"$expand=a($expand=b($expand=c($expand=d)))", "$expand=a($expand=b", "$expand=a)", "$expand=a(x)",
 		"$select=nothing", "$select=id,,mail", "$select=", "$orderby=nothing", "$orderby=id up", "$orderby=api", "$orderby=",
 		"$top=-1", "$top=x", "$top=99999999999", "$skip=-2", "$count=1", "$count=yes", "$apply=groupby", "$filter=a&$filter=b",
 		"$top=1&top=2", "$expand=", "$expand=a(", "$expand=a($levels=max)", "$expand=a($select=id)b", "$search=displayName:x", "$format=xml",
@@ -368,3 +377,23 @@ func BenchmarkParseFilter(b *testing.B) {
 }
 
 var benchSchema = NewSchema("t", []Property{{Name: "displayName"}, {Name: "mailNickname"}})
+
+func TestSince(t *testing.T) {
+	day := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"createdDateTime ge 2024-05-01": day,
+		"accountEnabled and createdDateTime gt 2024-05-01 and createdDateTime ge 2024-04-01": day,
+		"createdDateTime le 2024-05-01":                   {},
+		"not (createdDateTime ge 2024-05-01)":             {},
+		"createdDateTime ge 2024-05-01 or accountEnabled": {},
+		"keys/any(k:k/createdDateTime ge 2024-05-01)":     {},
+	} {
+		f, err := ParseFilter(text, person)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Since("createdDateTime"); !got.Equal(want) {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}

@@ -1,5 +1,7 @@
 package odata
 
+import "time"
+
 // Constraint is a condition that every match of a filter meets: the property
 // equals one of Values, or starts with one of them (Prefix). Of a collection,
 // one element does.
@@ -119,4 +121,34 @@ func simple(left, right node, prefix bool) (Constraint, bool) {
 		return Constraint{}, false
 	}
 	return Constraint{Property: p.prop.Name, Prefix: prefix, Values: []string{fold(s)}}, true
+}
+
+// Since returns the latest time that a date property of every match reaches:
+// for "createdDateTime ge 2024-05-01 and ..." that day. Zero: any time.
+func (f *Filter) Since(property string) time.Time {
+	if f == nil {
+		return time.Time{}
+	}
+	return since(f.root, property)
+}
+
+func since(n node, property string) (at time.Time) {
+	switch n := n.(type) {
+	case *logic:
+		if n.op != "and" {
+			break
+		}
+		for _, t := range n.terms {
+			if s := since(t, property); s.After(at) {
+				at = s
+			}
+		}
+	case *compare:
+		p, ok := n.left.(*path)
+		l, isLiteral := n.right.(*literal)
+		if ok && isLiteral && p.variable < 0 && len(p.segments) == 1 && p.segments[0] == property && (n.op == "ge" || n.op == "gt" || n.op == "eq") {
+			at, _ = l.value.(time.Time)
+		}
+	}
+	return at
 }

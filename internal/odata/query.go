@@ -2,6 +2,7 @@ package odata
 
 import (
 	"fmt"
+	"iter"
 	"net/url"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ type Expand struct {
 	Name   string
 	Select []string // not checked: the type behind the property knows
 	Top    int      // -1 when absent
+	Expand []Expand
 }
 
 // Bounds of the other options.
@@ -260,55 +262,75 @@ func compareValues(a, b any) int {
 	return n
 }
 
-// parseExpand reads name, name($select=a,b;$top=5), ...
-func parseExpand(text string) ([]Expand, error) {
+// maxExpandDepth bounds $expand inside $expand.
+const maxExpandDepth = 3
+
+// parseExpand reads name, name($select=a,b;$top=5;$expand=c), ...
+func parseExpand(text string) ([]Expand, error) { return expandList(text, text, 0, 1) }
+
+// expandList reads the list in part, which stands at pos of text.
+func expandList(part, text string, pos, depth int) ([]Expand, error) {
+	if depth > maxExpandDepth {
+		return nil, syntaxError("$expand", text, pos, "The recursion limit of '%d' has been exceeded", maxExpandDepth)
+	}
 	var out []Expand
-	for rest, pos := text, 0; ; {
-		end := strings.IndexAny(rest, ",(")
-		name := rest
-		if end >= 0 {
-			name = rest[:end]
-		}
+	for item := range splitOutside(part, ',') {
+		name, options, nested := strings.Cut(item, "(")
 		name = strings.TrimSpace(name)
-		if name == "" || len(out) == maxExpand || strings.ContainsAny(name, ")'; ") {
+		if name == "" || len(out) == maxExpand || strings.ContainsAny(name, ")'; =") {
 			return nil, syntaxError("$expand", text, pos, "Syntax error")
 		}
 		e := Expand{Name: name, Top: -1}
-		if end >= 0 && rest[end] == '(' {
-			stop := strings.IndexByte(rest[end:], ')')
-			if stop < 0 {
-				return nil, syntaxError("$expand", text, pos+end, "')' expected")
+		if nested {
+			inner, ok := strings.CutSuffix(strings.TrimRight(options, " "), ")")
+			if !ok {
+				return nil, syntaxError("$expand", text, pos+len(item), "')' expected")
 			}
-			if err := e.options(rest[end+1:end+stop], text, pos+end+1); err != nil {
+			if err := e.options(inner, text, pos+strings.IndexByte(item, '(')+1, depth); err != nil {
 				return nil, err
-			}
-			end += stop + 1
-			if end == len(rest) {
-				end = -1
-			} else if rest[end] != ',' {
-				return nil, syntaxError("$expand", text, pos+end, "',' expected")
 			}
 		}
 		out = append(out, e)
-		if end < 0 {
-			return out, nil
+		pos += len(item) + 1
+	}
+	return out, nil
+}
+
+// splitOutside splits s at sep where it stands outside parentheses.
+func splitOutside(s string, sep byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		depth, start := 0, 0
+		for i := range len(s) {
+			switch {
+			case s[i] == '(':
+				depth++
+			case s[i] == ')':
+				depth--
+			case s[i] == sep && depth == 0:
+				if !yield(s[start:i]) {
+					return
+				}
+				start = i + 1
+			}
 		}
-		rest, pos = rest[end+1:], pos+end+1
+		yield(s[start:])
 	}
 }
 
-func (e *Expand) options(list, text string, pos int) error {
-	for part := range strings.SplitSeq(list, ";") {
+func (e *Expand) options(list, text string, pos, depth int) error {
+	for part := range splitOutside(list, ';') {
 		k, v, ok := strings.Cut(part, "=")
 		if !ok {
 			return syntaxError("$expand", text, pos, "Syntax error")
 		}
 		var err error
-		switch strings.ToLower(strings.TrimSpace(k)) {
-		case "$select", "select":
+		switch strings.ToLower(strings.TrimPrefix(strings.TrimSpace(k), "$")) {
+		case "select":
 			e.Select, err = nameList("$expand", v)
-		case "$top", "top":
+		case "top":
 			e.Top, err = number32("$top", v)
+		case "expand":
+			e.Expand, err = expandList(v, text, pos+len(k)+1, depth+1)
 		default:
 			err = syntaxError("$expand", text, pos, "The option '%s' is not supported here", clip(k))
 		}

@@ -74,6 +74,7 @@ func newKind(k Kind, props []property) *Kind {
 	for i := range k.props {
 		p := &k.props[i]
 		k.byName[strings.ToLower(p.Name)] = p
+		k.byName[p.Name] = p // filters use the schema's spelling
 		schema = append(schema, p.Property)
 	}
 	k.schema = odata.NewSchema("microsoft.graph."+k.Name, schema)

@@ -9,6 +9,7 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
 	"github.com/entrance-id/entrance/internal/graph/wire"
+	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
@@ -81,4 +82,27 @@ func At(c *wire.Call) *model.At { return &model.At{Reader: c.View, Tenant: c.Ten
 // In is At inside a transaction.
 func In(tx *store.Tx, c *wire.Call) *model.At {
 	return &model.At{Reader: tx, Tenant: c.Tenant, Now: c.Now}
+}
+
+// Privileged reports whether a principal has a directory role, or is in a
+// group that can have one, so that only a Global Administrator may change how
+// it signs in.
+func Privileged(c *wire.Call, r store.Reader, id directory.ObjectID) bool {
+	harmless := []string{directory.DirectoryReaders, directory.ReportsReader, directory.SecurityReader}
+	for _, role := range state.Roles(r, c.Tenant, id, c.Now) {
+		if !slices.Contains(harmless, role) {
+			return true
+		}
+	}
+	for _, g := range state.Memberships(r, c.Tenant, id, c.Now) {
+		if group, err := state.Groups.Get(r, c.StateKey(g)); err == nil && group.IsAssignableToRole {
+			return true
+		}
+	}
+	for _, l := range state.LinkedTo(r, directory.Owner, c.Tenant, id, c.Now) {
+		if group, err := state.Groups.Get(r, c.StateKey(l.From)); err == nil && group.IsAssignableToRole {
+			return true
+		}
+	}
+	return false
 }

@@ -63,6 +63,10 @@ func (t *token) encode() string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
+// PageToken returns the $skiptoken of the page that begins after a key, in the
+// order of keys.
+func PageToken(key string) string { return (&token{Key: key}).encode() }
+
 func decodeToken(s string) (*token, error) {
 	bad := Bad("The '$skiptoken' is invalid.")
 	raw, err := base64.RawURLEncoding.DecodeString(s)
