@@ -20,6 +20,7 @@ var (
 	// passwordsReset is asked for besides usersWrite when a password is set.
 	// Application permissions alone do not suffice, as in Microsoft Graph.
 	passwordsReset = &wire.Access{Delegated: []string{resource.UserWrite, resource.DirectoryWrite}, Roles: []string{directory.UserAdministrator, directory.AuthenticationAdministrator}}
+	methodsReset   = &wire.Access{Delegated: []string{"UserAuthenticationMethod.ReadWrite.All"}, Roles: []string{directory.UserAdministrator, directory.AuthenticationAdministrator}}
 	// usersAdminister is asked for when more than one's own contact data change.
 	usersAdminister = &wire.Access{Permissions: []string{resource.UserWrite, resource.DirectoryWrite}, Roles: []string{directory.UserAdministrator}}
 	sessionsRevoke  = &wire.Access{

@@ -335,6 +335,25 @@ func TestChangePassword(t *testing.T) {
 	}
 }
 
+func TestResetPassword(t *testing.T) {
+	w := newWorld(t)
+	ann := string(w.member("ann"))
+	w.role(w.member("helper"), directory.AuthenticationAdministrator)
+	path := "users/" + ann + "/authentication/methods/" + passwordMethod + "/resetPassword"
+	w.do("ann", "POST", path, nil).want(403)
+	w.do("helper", "POST", "users/"+string(w.admin)+"/authentication/methods/"+passwordMethod+"/resetPassword", nil).want(403)
+	w.do("helper", "POST", "users/"+ann+"/authentication/methods/"+directory.NewGUID()+"/resetPassword", nil).want(404)
+	made := w.do("helper", "POST", path, nil).want(202).str("newPassword")
+	u, err := state.Users.Get(w.store.View(), state.Key(tenantID, directory.ObjectID(ann)))
+	if err != nil || u.PasswordHash != "plain:"+made || !u.MustChangePassword || u.AccessRevoked.IsZero() {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if a := w.do("helper", "POST", path, obj("newPassword", "Chosen-Word-88")).want(202); strings.Contains(string(a.raw), "Chosen") {
+		t.Errorf("%s", a.raw)
+	}
+	w.do("helper", "POST", path, obj("newPassword", "weak")).want(400)
+}
+
 // TestLastAdministrator holds that a tenant cannot be left without one, even by
 // two requests at once.
 func TestLastAdministrator(t *testing.T) {

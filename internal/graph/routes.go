@@ -37,6 +37,7 @@ func (s *Service) routes() []wire.Route {
 		wire.Write(del, "users/{id}", usersDelete, catUser, "Delete user", s.deleteUser),
 		wire.Write(post, "users/{id}/revokeSignInSessions", sessionsRevoke, catUser, "Update StsRefreshTokenValidFrom Timestamp", s.revokeSessions),
 		wire.Write(post, "users/{id}/invalidateAllRefreshTokens", sessionsRevoke, catUser, "Update StsRefreshTokenValidFrom Timestamp", s.revokeSessions),
+		wire.Write(post, "users/{id}/authentication/methods/{id}/resetPassword", methodsReset, catUser, "Reset user password", s.resetPassword),
 		wire.Write(post, "users/{id}/changePassword", self, catUser, "Change user password", s.changePassword),
 
 		wire.Get("groups", groupsRead, s.listGroups),

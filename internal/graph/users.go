@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -317,6 +318,61 @@ func (s *Service) changePassword(c *wire.Call) (*wire.Response, error) {
 	}
 	c.Audited(wire.Target{Type: "User", ID: string(u.ID), DisplayName: u.DisplayName, UPN: u.UserPrincipalName})
 	return wire.NoContent(), nil
+}
+
+// passwordMethod is the id that the password has among everybody's
+// authentication methods.
+const passwordMethod = "28c10230-6103-485e-b985-444c60001490"
+
+// resetPassword answers .../authentication/methods/{id}/resetPassword: with a
+// new password, or with one that is made here and shown this once.
+func (s *Service) resetPassword(c *wire.Call) (*wire.Response, error) {
+	u, err := resource.User(c, c.View)
+	if err != nil {
+		return nil, err
+	}
+	if id, err := c.Key(1); err != nil || id != passwordMethod {
+		return nil, wire.Missing(c.Keys[1].Value)
+	}
+	var given *string
+	if len(strings.TrimSpace(string(c.Body))) > 0 {
+		body, err := wire.ParseBody(c.Body)
+		if err != nil {
+			return nil, err
+		}
+		if err := body.Fields(map[string]any{"newPassword": &given}); err != nil {
+			return nil, err
+		}
+	}
+	if resource.Privileged(c, c.View, u.ID) && !c.HasRole() {
+		return nil, wire.Denied() // before the slow hash; decided again below
+	}
+	next := password.Generate()
+	if given != nil {
+		next = *given
+	}
+	hash, err := s.hash(c, u.UserPrincipalName, next)
+	if err != nil {
+		return nil, err
+	}
+	err = c.Update(func(tx *store.Tx) error {
+		if resource.Privileged(c, tx, u.ID) && !c.HasRole() {
+			return wire.Denied()
+		}
+		return resource.Missing(state.Users.Modify(tx, c.StateKey(u.ID), func(n *directory.User) error {
+			n.PasswordHash, n.PasswordChanged, n.SessionsValidFrom, n.AccessRevoked, n.MustChangePassword = hash, c.Now, c.Now, c.Now, true
+			return nil
+		}), string(u.ID))
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Audited(wire.Target{Type: "User", ID: string(u.ID), DisplayName: u.DisplayName, UPN: u.UserPrincipalName})
+	resp := &wire.Response{Status: http.StatusAccepted}
+	if given == nil {
+		resp.Body = wire.Obj("@odata.context", c.Root+"/$metadata#microsoft.graph.passwordResetResponse", "newPassword", next)
+	}
+	return resp, nil
 }
 
 // administrators returns who has the role Global Administrator without an end

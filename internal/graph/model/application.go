@@ -9,6 +9,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/odata"
+	"github.com/entrance-id/entrance/internal/state"
 )
 
 // Application is an app registration.
@@ -81,7 +82,7 @@ var ServicePrincipal = newKind(Kind{
 	keptList("replyUrls", odata.String),
 	texts("servicePrincipalNames", 100, func(p *directory.ServicePrincipal) *[]string { return &p.Names }),
 	read("servicePrincipalType", odata.String, func(p *directory.ServicePrincipal) any { return p.Type }),
-	constant("signInAudience", odata.String, nil),
+	clientAudience(),
 	keptList("tags", odata.String), kept("tokenEncryptionKeyId", odata.String), kept("samlSingleSignOnSettings", odata.Complex),
 	keptListOf("addIns"),
 	read("appRoles", odata.Complex, func(p *directory.ServicePrincipal) any { return appRolesJSON(p.AppRoles) }).list(),
@@ -182,4 +183,14 @@ func identifierURIs() property {
 		return nil
 	}
 	return p
+}
+
+// clientAudience is the sign-in audience of a service principal's application.
+func clientAudience() property {
+	return property{Property: odata.Property{Name: "signInAudience"}, get: func(o *Object) any {
+		if a, err := state.FindApplication(o.At.Reader, o.Rec.(*directory.ServicePrincipal).AppID); err == nil {
+			return orNil(a.SignInAudience)
+		}
+		return nil
+	}}
 }
