@@ -29,11 +29,12 @@ import (
 
 // services are the handlers behind the listeners.
 type services struct {
-	front   http.Handler // sign-in, Graph and ARM
-	webhook http.Handler
-	imds    http.Handler
-	arm     *arm.Service
-	policy  *policy.Keeper
+	front     http.Handler // sign-in, Graph and ARM
+	webhook   http.Handler
+	imds      http.Handler
+	arm       *arm.Service
+	policy    *policy.Keeper
+	resources *resources
 }
 
 func (v *services) close() { v.policy.Close() }
@@ -66,7 +67,10 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &services{policy: policy.New(s.store, s.clock, s.log)}
+	v := &services{
+		policy:    policy.New(s.store, s.clock, s.log),
+		resources: &resources{clusters: s.localClusters(), log: s.log, known: map[string]*discovered{}},
+	}
 	pages, err := signin.New(signin.Config{
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher,
 	})
@@ -139,9 +143,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	}
 	v.webhook = webhook.New(webhook.Config{
 		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods,
-		Azure: &azure{access: s.access, log: s.log, resources: &resources{
-			clusters: s.localClusters(), log: s.log, known: map[string]*discovered{},
-		}},
+		Azure:  &azure{access: s.access, log: s.log, resources: v.resources},
 		MaxAge: store.StaleAfter,
 	})
 	v.imds, err = imds.New(imds.Config{

@@ -26,7 +26,7 @@ const maxSocketPath = 100
 // serveControl answers on the control socket. When the data directory's path is
 // too long for a socket, the socket is in a short temporary directory and the
 // data directory holds a link to it.
-func serveControl(p Paths, status func() Status, stop func()) (*http.Server, error) {
+func serveControl(p Paths, status func() Status, stop func(), more func(*http.ServeMux)) (*http.Server, error) {
 	name := p.Control()
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -61,14 +61,27 @@ func serveControl(p Paths, status func() Status, stop func()) (*http.Server, err
 		w.WriteHeader(http.StatusAccepted)
 		stop()
 	})
+	more(mux)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
 	go srv.Serve(ln) // ends with Close
 	return srv, nil
 }
 
+// controlRefused is the status of an answer that is an error with a kind.
+const controlRefused = http.StatusUnprocessableEntity
+
+func controlReply(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(controlRefused)
+		v = map[string]any{"kind": errs.KindOf(err), "message": err.Error()}
+	}
+	json.NewEncoder(w).Encode(v)
+}
+
 // control calls the instance that runs in a data directory. NotFound when none
 // does.
-func control(ctx context.Context, p Paths, method, path string) ([]byte, error) {
+func control(ctx context.Context, p Paths, method, path string, question io.Reader) ([]byte, error) {
 	name := p.Control()
 	if target, err := os.Readlink(name); err == nil {
 		name = target
@@ -79,7 +92,7 @@ func control(ctx context.Context, p Paths, method, path string) ([]byte, error) 
 		},
 		DisableKeepAlives: true,
 	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, question)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +108,13 @@ func control(ctx context.Context, p Paths, method, path string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	var refused struct {
+		Kind    errs.Kind `json:"kind"`
+		Message string    `json:"message"`
+	}
+	if res.StatusCode == controlRefused && json.Unmarshal(body, &refused) == nil {
+		return nil, errs.New(refused.Kind, "%s", refused.Message)
+	}
 	if res.StatusCode >= 300 {
 		return nil, errs.New(errs.Internal, "the instance in %s answered %s", p.Dir, res.Status)
 	}
@@ -104,7 +124,7 @@ func control(ctx context.Context, p Paths, method, path string) ([]byte, error) 
 // ReadStatus asks the instance that runs in a data directory how it is.
 // NotFound when none does.
 func ReadStatus(ctx context.Context, dir string) (*Status, error) {
-	body, err := control(ctx, Paths{dir}, http.MethodGet, "/status")
+	body, err := control(ctx, Paths{dir}, http.MethodGet, "/status", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +139,7 @@ func Stop(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := control(ctx, Paths{dir}, http.MethodPost, "/stop"); err != nil {
+	if _, err := control(ctx, Paths{dir}, http.MethodPost, "/stop", nil); err != nil {
 		return err
 	}
 	for {
