@@ -105,7 +105,6 @@ func (p *Provider) Generic() []wire.Route {
 	one := groups + "/{group}/providers/{namespace}/{rest}"
 	return []wire.Route{
 		{Method: "GET", Pattern: one, Action: "{type}/read", Handle: p.getDocument},
-		{Method: "HEAD", Pattern: one, Action: "{type}/read", Handle: p.getDocument},
 		{Method: "PUT", Pattern: one, Action: "{type}/write", Handle: p.putDocument},
 		{Method: "PATCH", Pattern: one, Action: "{type}/write", Handle: p.patchDocument},
 		{Method: "DELETE", Pattern: one, Action: "{type}/delete", Handle: p.deleteDocument},

@@ -221,14 +221,19 @@ func (s *Server) find(c *Call) error {
 	for i := range s.routes {
 		r := &s.routes[i]
 		params, ok := r.match(c.Segments, c.low)
-		if !ok {
-			continue
-		}
-		if r.Method != c.Method && (r.Method != http.MethodGet || c.Method != http.MethodHead) {
+		switch {
+		case !ok:
+		case r.Method == c.Method:
+			c.Route, c.params = r, params
+			return nil
+		case r.Method == http.MethodGet && c.Method == http.MethodHead && c.Route == nil:
+			// A GET answers a HEAD, unless a row says otherwise.
+			c.Route, c.params = r, params
+		default:
 			other = true
-			continue
 		}
-		c.Route, c.params = r, params
+	}
+	if c.Route != nil {
 		return nil
 	}
 	if other {
