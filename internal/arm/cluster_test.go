@@ -454,6 +454,20 @@ func TestCrash(t *testing.T) {
 	if err != nil || len(specs) != 1 || specs[0].ID != id || specs[0].Entra == nil {
 		t.Errorf("specs %+v %v", specs, err)
 	}
+
+	w.fake.set(make(chan struct{}), nil)
+	a := w.call(w.olga, "DELETE", id, nil).want(202)
+	time.Sleep(50 * time.Millisecond)
+	w.fake.set(nil, nil)
+	w.restart()
+	// A server that starts does not start what is being deleted.
+	if op := w.finish(w.olga, a); op.text("status") != "Succeeded" {
+		t.Fatalf("delete: %s", op.raw)
+	}
+	w.call(w.olga, "GET", id, nil).refused(404, "ResourceNotFound")
+	if specs, err := w.service.Specs(w.store.View()); err != nil || len(specs) != 0 || len(w.fake.running()) != 0 {
+		t.Errorf("specs %+v %v", specs, err)
+	}
 }
 
 func (w *world) waitFor(ok func() bool) {

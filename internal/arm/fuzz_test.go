@@ -49,15 +49,17 @@ func FuzzResourceID(f *testing.F) {
 // FuzzRequest: no path and no body makes the service panic, answer 5xx, or let a
 // caller without access change something.
 func FuzzRequest(f *testing.F) {
-	w := newWorld(f)
+	w := newWorld(f, func(w *world) { // the same ids each time, for the corpus
+		w.tenant, w.sub = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-000000000001"
+	})
 	w.newResourceGroup("rg")
 	sub := "/subscriptions/" + w.sub
 	for _, s := range []struct{ path, body string }{
 		{sub + "/resourceGroups/rg", `{"location":"eastus"}`},
 		{sub + "/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/web", `{"location":"eastus","identity":{"type":"SystemAssigned"},"properties":{"aadProfile":{"managed":true},"agentPoolProfiles":[{"name":"a","count":1}]}}`},
 		{sub + "/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/web", `{"location":"eastus","identity":null,"properties":{"aadProfile":[],"agentPoolProfiles":[null,1]}}`},
-		{sub + "/providers/Microsoft.Authorization/roleAssignments/" + directory.NewGUID(), `{"properties":{"roleDefinitionId":"/x","principalId":"y"}}`},
-		{sub + "/providers/Microsoft.Authorization/roleDefinitions/" + directory.NewGUID(), `{"properties":{"permissions":[1],"assignableScopes":{}}}`},
+		{sub + "/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-0000000000aa", `{"properties":{"roleDefinitionId":"/x","principalId":"y"}}`},
+		{sub + "/providers/Microsoft.Authorization/roleDefinitions/00000000-0000-0000-0000-0000000000bb", `{"properties":{"permissions":[1],"assignableScopes":{}}}`},
 		{sub + "/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app", `{"location":1,"tags":[]}`},
 		{sub + "/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv/secrets/x", `{"properties":"x"}`},
 		{"//subscriptions/../" + w.sub, "{}"}, {"/providers/Microsoft.Management/managementGroups/x", `{"properties":{"details":{"parent":{"id":"/"}}}}`},

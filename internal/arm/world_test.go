@@ -411,8 +411,17 @@ func (f *fakeClusters) Stop(_ context.Context, key string) error {
 	return nil
 }
 
-func (f *fakeClusters) Delete(_ context.Context, key string) error {
+func (f *fakeClusters) Delete(ctx context.Context, key string) error {
 	f.mu.Lock()
+	if hold := f.hold; hold != nil {
+		f.mu.Unlock()
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		f.mu.Lock()
+	}
 	defer f.mu.Unlock()
 	delete(f.specs, key)
 	f.deleted = append(f.deleted, key)

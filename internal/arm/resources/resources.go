@@ -348,24 +348,33 @@ func (p *Provider) listResources(c *wire.Call) (*wire.Response, error) {
 	}
 	var list []*state.Resource
 	for r := range state.Resources.WherePrefix(c.View(), "subscription", sub+"/") {
-		if r.Group == "" || group != "" && !strings.EqualFold(r.Group, group) || !match(r) {
+		if r.Group == "" || group != "" && !strings.EqualFold(r.Group, group) {
 			continue
 		}
-		if c.Allowed(r.Type+"/read", tracked.Scope(r)) {
+		if c.Allowed(r.Type+"/read", tracked.Scope(r)) && match(r) {
 			list = append(list, r)
 		}
 	}
 	slices.SortFunc(list, func(a, b *state.Resource) int { return strings.Compare(tracked.Key(a), tracked.Key(b)) })
-	type brief = wire.Document
 	docs := make([]brief, len(list))
 	for i, r := range list {
-		docs[i] = brief{"id": r.ID, "name": r.Name, "type": r.Type}
-		full := tracked.Read(r)
-		for _, name := range []string{"location", "tags", "kind", "sku", "identity", "managedBy", "zones", "plan"} {
-			if v, ok := full[name]; ok {
-				docs[i][name] = v
-			}
+		docs[i] = brief{r}
+	}
+	return wire.Page(c, docs, func(d brief) string { return tracked.Key(d.r) })
+}
+
+// brief is a resource in the list of all types. Documents are read when they are
+// shown: those of other pages never.
+type brief struct{ r *state.Resource }
+
+// MarshalJSON returns what the list shows of the resource.
+func (b brief) MarshalJSON() ([]byte, error) {
+	doc := wire.Document{"id": b.r.ID, "name": b.r.Name, "type": b.r.Type}
+	full := tracked.Read(b.r)
+	for _, name := range []string{"location", "tags", "kind", "sku", "identity", "managedBy", "zones", "plan"} {
+		if v, ok := full[name]; ok {
+			doc[name] = v
 		}
 	}
-	return wire.Page(c, docs, func(d brief) string { return state.Fold(d.Text("id")) })
+	return doc.JSON(), nil
 }
