@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -115,6 +116,7 @@ type armClient struct {
 	base  string
 	token string
 	http  *http.Client
+	sp    server.ServicePrincipal
 }
 
 func newARM(ctx context.Context, s *server.Status) (*armClient, error) {
@@ -138,32 +140,49 @@ func newARM(ctx context.Context, s *server.Status) (*armClient, error) {
 		// to go.
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
 	}}
-	sp := credentials.ServicePrincipal
+	c.sp = credentials.ServicePrincipal
+	c.token, err = c.tokenFor(ctx, s, "https://management.azure.com/.default")
+	return c, err
+}
+
+// tokenFor signs in for a scope.
+func (c *armClient) tokenFor(ctx context.Context, s *server.Status, scope string) (string, error) {
 	form := url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {string(sp.ClientID)}, "client_secret": {sp.ClientSecret},
-		"scope": {"https://management.azure.com/.default"},
+		"grant_type": {"client_credentials"}, "client_id": {string(c.sp.ClientID)}, "client_secret": {c.sp.ClientSecret},
+		"scope": {scope},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Endpoints.Login+"/"+string(sp.TenantID)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Endpoints.Login+"/"+string(c.sp.TenantID)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := c.do(req, &answer); err != nil {
-		return nil, err
-	}
-	c.token = answer.AccessToken
-	return c, nil
+	err = c.do(req, &answer)
+	return answer.AccessToken, err
 }
 
 func (c *armClient) post(ctx context.Context, path string, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, nil)
+	return c.call(ctx, http.MethodPost, path, nil, answer)
+}
+
+// call makes a request with an optional JSON body.
+func (c *armClient) call(ctx context.Context, method, path string, body, answer any) error {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
 	return c.do(req, answer)
 }
 

@@ -106,6 +106,20 @@ func webhookKubeconfig(server, user string, e *Entra, conf string) object {
 		object{"client-certificate": filepath.Join(conf, webhookCert+".crt"), "client-key": filepath.Join(conf, webhookCert+".key")})
 }
 
+// webhookHost returns the host and port of an admission webhook. The API server
+// looks the user of its kubeconfig up by them and does not use the cluster's
+// address.
+func webhookHost(address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	if u.Port() == "" {
+		return u.Host + ":443", nil
+	}
+	return u.Host, nil
+}
+
 // componentKubeconfig is for a control plane component with the certificate
 // of one of the identities.
 func componentKubeconfig(server string, c certs, id string) object {
@@ -207,15 +221,9 @@ func makePlan(spec *Spec, st *state, c certs, l layout, etcd etcdAccess) (*plan,
 			apiFiles = append(apiFiles, denyFile)
 		}
 		if e.MutatePodsURL != "" {
-			u, err := url.Parse(e.MutatePodsURL)
+			host, err := webhookHost(e.MutatePodsURL)
 			if err != nil {
 				return nil, err
-			}
-			// The user is looked up by the webhook's host and port, the
-			// cluster's address is not used.
-			host := u.Host
-			if u.Port() == "" {
-				host += ":443"
 			}
 			all[admissionFile] = webhookKubeconfig("https://"+host, host, e, conf)
 			all[admissionConfig] = admission(conf)

@@ -26,7 +26,7 @@ const maxSocketPath = 100
 // serveControl answers on the control socket. When the data directory's path is
 // too long for a socket, the socket is in a short temporary directory and the
 // data directory holds a link to it.
-func serveControl(p Paths, status func() Status, stop func(), more func(*http.ServeMux)) (*http.Server, error) {
+func serveControl(p Paths, status func() Status, stop func(), more ...func(*http.ServeMux)) (*http.Server, error) {
 	name := p.Control()
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -61,7 +61,9 @@ func serveControl(p Paths, status func() Status, stop func(), more func(*http.Se
 		w.WriteHeader(http.StatusAccepted)
 		stop()
 	})
-	more(mux)
+	for _, add := range more {
+		add(mux)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
 	go srv.Serve(ln) // ends with Close
 	return srv, nil

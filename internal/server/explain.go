@@ -58,27 +58,29 @@ func ask(ctx context.Context, dir, path string, question, answer any) error {
 	return json.Unmarshal(body, answer)
 }
 
+// handleControl adds a question to the control socket.
+func handleControl[Q any](mux *http.ServeMux, path string, answer func(context.Context, Q) (any, error)) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+		dec.DisallowUnknownFields()
+		err := dec.Decode(&q)
+		if err != nil {
+			err = errs.Wrap(errs.Invalid, err, "The question cannot be read")
+		}
+		var v any
+		if err == nil {
+			v, err = answer(r.Context(), q)
+		}
+		controlReply(w, v, err)
+	})
+}
+
 // accessRoutes adds the questions about access to the control socket. Whoever
 // may open the socket owns the data directory, and with it everything that is
 // told here.
 func (s *Server) accessRoutes(mux *http.ServeMux) {
-	handle := func(path string, answer func(context.Context, AccessQuery) (any, error)) {
-		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-			var q AccessQuery
-			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-			dec.DisallowUnknownFields()
-			err := dec.Decode(&q)
-			if err != nil {
-				err = errs.Wrap(errs.Invalid, err, "The question cannot be read")
-			}
-			var v any
-			if err == nil {
-				v, err = answer(r.Context(), q)
-			}
-			controlReply(w, v, err)
-		})
-	}
-	handle("/access/explain", func(ctx context.Context, q AccessQuery) (any, error) {
+	handleControl(mux, "/access/explain", func(ctx context.Context, q AccessQuery) (any, error) {
 		c, err := s.findCluster(q.Cluster)
 		if err != nil {
 			return nil, err
@@ -89,14 +91,14 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 		}
 		return s.access.Explain(c, s.services.resources.of(c.Key), kubernetes, q.Query)
 	})
-	handle("/access/who-can", func(_ context.Context, q AccessQuery) (any, error) {
+	handleControl(mux, "/access/who-can", func(_ context.Context, q AccessQuery) (any, error) {
 		c, err := s.findCluster(q.Cluster)
 		if err != nil {
 			return nil, err
 		}
 		return s.access.WhoCan(c, s.services.resources.of(c.Key), q.Query)
 	})
-	handle("/access/what-can", func(_ context.Context, q AccessQuery) (any, error) {
+	handleControl(mux, "/access/what-can", func(_ context.Context, q AccessQuery) (any, error) {
 		tenant, under := s.Status().TenantID, rbac.Scope{}
 		if q.Cluster != "" {
 			c, err := s.findCluster(q.Cluster)

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/server"
+)
+
+func newCluster(e *env) *cobra.Command {
+	c := &cobra.Command{Use: "cluster", Short: "Connect clusters that somebody else runs"}
+	c.AddCommand(newConnect(e), newCheck(e))
+	return c
+}
+
+func newConnect(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "connect NAME",
+		Short: "Make a cluster's API server ask Entrance: its resource, its client certificate and its files",
+		Long: `Make the resource of a cluster that runs elsewhere, issue the client certificate by which
+its API server proves itself, write the files that it needs, and print the exact changes
+for its distribution. Called again it renews the certificate (it lives for 90 days; the API
+server reads the files again by itself) and changes nothing else unless asked to.`,
+		Example: `  entrance cluster connect edge -g factory --server https://10.0.0.5:6443 --for kubeadm --output-dir ./edge
+  entrance cluster connect edge -g factory --output-dir ./edge          # renew the certificate`,
+		Args: exactName,
+	}
+	dir := dataDir(c)
+	group := c.Flags().StringP("resource-group", "g", "", "resource group, which exists")
+	location := c.Flags().StringP("location", "l", "centralus", "region to note in the resource")
+	address := c.Flags().String("server", "", "address of the API server, for kubeconfigs")
+	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority, for kubeconfigs")
+	admins := c.Flags().StringSlice("aad-admin-group-object-ids", nil, "groups that may do everything")
+	azure := c.Flags().Bool("enable-azure-rbac", false, "let Azure RBAC decide beside Kubernetes RBAC")
+	distribution := c.Flags().String("for", "flags", "flags, kubeadm, k3s or kind")
+	remote := c.Flags().String("remote-dir", "/etc/kubernetes/entrance", "where the files will be on the API server's machine")
+	webhooks := c.Flags().String("webhook-address", "", "address at which the API server reaches the webhooks (default: this machine's listener)")
+	out := c.Flags().String("output-dir", "", "directory to write the files to")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if *group == "" || *out == "" {
+			return usageError{fmt.Errorf("--resource-group and --output-dir are required")}
+		}
+		s, err := server.ReadStatus(c.Context(), *dir)
+		if err != nil {
+			return err
+		}
+		id := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Kubernetes/connectedClusters/%s", s.SubscriptionID, url.PathEscape(*group), url.PathEscape(args[0]))
+		set := func(name string) bool { return c.Flags().Changed(name) }
+		if err := putConnected(c.Context(), s, id, func(doc map[string]any) error {
+			doc["location"] = *location
+			properties := member(doc, "properties")
+			aad := member(properties, "aadProfile")
+			if set("aad-admin-group-object-ids") {
+				aad["adminGroupObjectIDs"] = *admins
+			}
+			if set("enable-azure-rbac") {
+				aad["enableAzureRBAC"] = *azure
+			}
+			reach := member(properties, "entrance")
+			if *address != "" {
+				reach["server"] = *address
+			}
+			if *ca != "" {
+				pem, err := os.ReadFile(*ca)
+				if err != nil {
+					return errs.Wrap(errs.Invalid, err, "The authority's file cannot be read")
+				}
+				reach["certificateAuthorityData"] = pem // encoding/json writes base64
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		answer, err := server.Connect(c.Context(), *dir, server.ConnectQuery{Cluster: id, Dir: *remote, Distribution: *distribution, Webhooks: strings.TrimSuffix(*webhooks, "/")})
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(*out, 0o700); err != nil {
+			return err
+		}
+		for name, content := range answer.Files {
+			if err := server.WriteFile(filepath.Join(*out, name), content, 0o600); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(e.out, "Connected %s.\nWrote %d files to %s.\n\n%s", id, len(answer.Files), *out, answer.Instructions)
+		return nil
+	}
+	return c
+}
+
+// exactName demands one argument, the name of a cluster.
+func exactName(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("'%s' takes the name of one cluster", c.CommandPath())}
+	}
+	return nil
+}
+
+// member returns the object in doc under name, which it makes if need be.
+func member(doc map[string]any, name string) map[string]any {
+	m, ok := doc[name].(map[string]any)
+	if !ok {
+		m = map[string]any{}
+		doc[name] = m
+	}
+	return m
+}
+
+// putConnected creates or changes the resource of a connected cluster; what the
+// change does not touch stays.
+func putConnected(ctx context.Context, s *server.Status, id string, change func(map[string]any) error) error {
+	arm, err := newARM(ctx, s)
+	if err != nil {
+		return err
+	}
+	const version = "?api-version=2024-01-01"
+	doc := map[string]any{}
+	if err := arm.call(ctx, http.MethodGet, id+version, nil, &doc); err != nil && !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	if err := change(doc); err != nil {
+		return err
+	}
+	return arm.call(ctx, http.MethodPut, id+version, doc, &doc)
+}
+
+func newCheck(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check NAME",
+		Short: "Prove from outside that a cluster's API server asks Entrance",
+		Long: `Prove from outside that a cluster's API server asks Entrance: sign in as the sample's
+service principal, ask the API server who that is, and compare; then show it a token that
+Entrance refuses. Only Entrance can know the answer that is expected.`,
+		Args: exactName,
+	}
+	dir := dataDir(c)
+	address := c.Flags().String("server", "", "address of the API server")
+	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		s, err := server.ReadStatus(c.Context(), *dir)
+		if err != nil {
+			return err
+		}
+		at, pool, err := reach(s, args[0], *address, *ca)
+		if err != nil {
+			return err
+		}
+		arm, err := newARM(c.Context(), s)
+		if err != nil {
+			return err
+		}
+		token, err := arm.tokenFor(c.Context(), s, string(directory.AKSServer)+"/.default")
+		if err != nil {
+			return err
+		}
+		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+		user, code, err := whoami(c.Context(), client, at, token)
+		if err != nil {
+			return errs.Wrap(errs.Unavailable, err, "The API server at %s cannot be reached", at)
+		}
+		switch {
+		case code == http.StatusUnauthorized:
+			return errs.New(errs.Unauthenticated, "The API server refuses a good token: it does not ask Entrance, or asks in vain. Look for 'webhook' in its log; check --authentication-token-webhook-config-file.")
+		case code >= 300:
+			return errs.New(errs.Unavailable, "The API server answered HTTP %d.", code)
+		case user.Username != string(arm.sp.ObjectID) || !slices.Contains(user.Extra["oid"], string(arm.sp.ObjectID)):
+			return errs.New(errs.Forbidden, "The API server takes the token for %q: something else than Entrance vouches for it.", user.Username)
+		}
+		fmt.Fprintf(e.out, "authentication  ok: the API server knows %s, and its oid\n", user.Username)
+		// One flipped bit: only a check of the signature refuses it.
+		bad := token[:len(token)-10] + flip(token[len(token)-10:])
+		if _, code, err = whoami(c.Context(), client, at, bad); err != nil {
+			return err
+		}
+		if code != http.StatusUnauthorized {
+			return errs.New(errs.Forbidden, "The API server lets a forged token in (HTTP %d). Take it off the network.", code)
+		}
+		fmt.Fprintln(e.out, "forged token    ok: refused")
+		return nil
+	}
+	return c
+}
+
+func flip(s string) string {
+	if s[0] == 'A' {
+		return "B" + s[1:]
+	}
+	return "A" + s[1:]
+}
+
+// reach returns how to reach a cluster's API server: as the flags say, or as
+// the status says for a cluster that runs here.
+func reach(s *server.Status, name, address, ca string) (string, *x509.CertPool, error) {
+	if address == "" {
+		return "", nil, usageError{fmt.Errorf("--server is required for the cluster %q", name)}
+	}
+	var pool *x509.CertPool
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return "", nil, errs.Wrap(errs.Invalid, err, "The authority's file cannot be read")
+		}
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return "", nil, errs.New(errs.Invalid, "%s holds no certificate.", ca)
+		}
+	}
+	return strings.TrimSuffix(address, "/"), pool, nil
+}
+
+type userInfo struct {
+	Username string              `json:"username"`
+	Extra    map[string][]string `json:"extra"`
+}
+
+// whoami asks an API server whom it takes a token's bearer for.
+func whoami(ctx context.Context, client *http.Client, at, token string) (userInfo, int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at+"/apis/authentication.k8s.io/v1/selfsubjectreviews",
+		strings.NewReader(`{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`))
+	if err != nil {
+		return userInfo{}, 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return userInfo{}, 0, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return userInfo{}, 0, err
+	}
+	var review struct {
+		Status struct {
+			UserInfo userInfo `json:"userInfo"`
+		} `json:"status"`
+	}
+	if res.StatusCode < 300 {
+		err = json.Unmarshal(body, &review)
+	}
+	return review.Status.UserInfo, res.StatusCode, err
+}
