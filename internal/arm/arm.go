@@ -41,6 +41,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/privileged"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
@@ -92,6 +93,8 @@ type Config struct {
 	// application of their own, which AKS has retired.
 	LegacyIntegration bool
 	Audit             Audit // optional
+	// Privileged is Privileged Identity Management; optional.
+	Privileged *privileged.Service
 }
 
 // Service is Azure Resource Manager. It is an http.Handler.
@@ -132,7 +135,7 @@ func New(c Config) *Service {
 		Store: c.Store, Access: c.Access, Clock: c.Clock, Logger: c.Logger, BaseURL: c.BaseURL, Hosts: publicHosts,
 		Authenticate: c.Authenticate, Audit: c.Audit,
 	}, slices.Concat(
-		groups.Routes(), authorization.New().Routes(), identities.Routes(), clusters.Routes(), runner.Routes(), groups.Generic(),
+		groups.Routes(), authorization.New(c.Privileged).Routes(), identities.Routes(), clusters.Routes(), runner.Routes(), groups.Generic(),
 	))
 	if err != nil {
 		panic(err)

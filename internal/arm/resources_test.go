@@ -134,12 +134,15 @@ func TestDeleteGroup(t *testing.T) {
 	w.assign(w.nina, reader, g+"/providers/Microsoft.KeyVault/vaults/kv")
 	kept := w.assign(w.nina, reader, near)
 
+	hold := make(chan struct{})
+	w.fake.set(hold, nil) // the cluster takes its time
 	a := w.call(w.olga, "DELETE", g, nil).want(202)
 	if a.header.Get("Azure-Asyncoperation") != "" || a.header.Get("Retry-After") != "1" {
 		t.Errorf("headers %v", a.header)
 	}
 	w.call(w.olga, "PUT", g+"/providers/Microsoft.KeyVault/vaults/late", object{"location": "eastus"}).refused(409, "ResourceGroupBeingDeleted")
 	w.call(w.olga, "DELETE", g, nil).want(202)
+	close(hold)
 	w.follow(w.olga, a).want(200)
 	w.call(w.olga, "GET", g, nil).refused(404, "ResourceGroupNotFound")
 	if n := len(w.fake.running()); n != 0 {

@@ -46,7 +46,7 @@ func TestEveryRouteIsAuthorized(t *testing.T) {
 	path := strings.NewReplacer(
 		"{scope}", g, "{sub}", w.sub, "{group}", "rg", "{name}", "x", "{rest}", "vaults/x", "{location}", "eastus",
 		"{namespace}", "Microsoft.KeyVault", "{profile}", "clusterUser", "{pool}", "nodepool1", "{credential}", "fed",
-		"{alias}", "a", "{id}", name,
+		"{alias}", "a", "{stage}", name, "{id}", name,
 	)
 	routes := w.service.Routes()
 	if len(routes) < 80 {
@@ -75,7 +75,13 @@ func TestEveryRouteIsAuthorized(t *testing.T) {
 			if got := w.send(stranger, r.Method, p, body, nil).status; got != 401 {
 				t.Errorf("a caller whom the directory does not know: %d", got)
 			}
-			if reason, ok := open[key]; ok {
+			reason, ok := open[key]
+			if strings.Contains(key, "Schedule") || strings.Contains(key, "roleAssignmentApprovals") {
+				// Privileged Identity Management decides by what is asked for:
+				// TestPrivileged has the refusals.
+				reason, ok = "people ask for what concerns themselves", true
+			}
+			if ok {
 				if r.Who != wire.Authenticated {
 					t.Errorf("%q is the reason to be open, but it is not", reason)
 				}

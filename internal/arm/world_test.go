@@ -18,6 +18,7 @@ import (
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/privileged"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
@@ -59,7 +60,7 @@ type world struct {
 	mu         sync.Mutex
 }
 
-var tables = slices.Concat(state.Tables(), arm.Tables())
+var tables = slices.Concat(state.Tables(), arm.Tables(), privileged.Tables())
 
 func newWorld(t testing.TB, options ...func(*world)) *world {
 	t.Helper()
@@ -96,6 +97,7 @@ func (w *world) open() {
 	w.service = arm.New(arm.Config{
 		Store: w.store, Access: w.keeper, Clock: w.clock, Logger: storetest.Logger(w.t), BaseURL: baseURL,
 		Authenticate: authenticate, Clusters: w.fake, KubernetesVersion: "1.36.3", LegacyIntegration: w.legacy, Audit: w,
+		Privileged: privileged.New(w.store, w.clock, storetest.Logger(w.t)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan struct{})
@@ -133,11 +135,12 @@ func (w *world) Record(_ context.Context, e *arm.Event) error {
 // authenticate takes tokens of the form tenant/object.
 func authenticate(r *http.Request) (arm.Caller, error) {
 	raw := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	raw, mfa := strings.CutSuffix(raw, "/mfa")
 	tenant, id, ok := strings.Cut(raw, "/")
 	if !ok {
 		return arm.Caller{}, errs.New(errs.Unauthenticated, "The access token is invalid.")
 	}
-	return arm.Caller{Tenant: directory.TenantID(tenant), ID: directory.ObjectID(id)}, nil
+	return arm.Caller{Tenant: directory.TenantID(tenant), ID: directory.ObjectID(id), MFA: mfa}, nil
 }
 
 func (w *world) update(fn func(*store.Tx) error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/privileged"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
@@ -39,15 +40,16 @@ const (
 )
 
 // Provider answers for Microsoft.Authorization.
-type Provider struct{}
+type Provider struct{ privileged *privileged.Service }
 
-// New returns a Provider.
-func New() *Provider { return &Provider{} }
+// New returns a Provider. Without a service of Privileged Identity Management
+// there are no schedules.
+func New(p *privileged.Service) *Provider { return &Provider{p} }
 
 // Routes returns the provider's routes.
 func (p *Provider) Routes() []wire.Route {
 	const at = "{scope}/providers/Microsoft.Authorization/"
-	return []wire.Route{
+	routes := []wire.Route{
 		{Method: "GET", Pattern: at + "roleDefinitions", Who: wire.Visible, Action: "Microsoft.Authorization/roleDefinitions/read", On: within, Handle: p.listRoles},
 		{Method: "GET", Pattern: at + "roleDefinitions/{name}", Who: wire.Visible, Action: "Microsoft.Authorization/roleDefinitions/read", On: within, Handle: p.getRole},
 		{Method: "PUT", Pattern: at + "roleDefinitions/{name}", Action: definitionsWrite, Handle: p.putRole},
@@ -69,6 +71,10 @@ func (p *Provider) Routes() []wire.Route {
 		// The published operations are the same for everybody.
 		{Method: "GET", Pattern: "/providers/Microsoft.Authorization/providerOperations/{namespace}", Who: wire.Authenticated, Handle: p.operations},
 	}
+	if p.privileged != nil {
+		routes = append(routes, scheduleRoutes(p.privileged)...)
+	}
+	return routes
 }
 
 // within is the scope that the path asks about.

@@ -13,6 +13,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/rbac"
+	"github.com/entrance-id/entrance/internal/rbac/condition"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -28,6 +29,8 @@ type Caller struct {
 	// Issued is when the token was issued: access revoked since is refused.
 	// Zero when whoever authenticates has seen to that.
 	Issued time.Time
+	// MFA is whether the token says that multifactor authentication was done.
+	MFA bool
 }
 
 // Call is one request on its way through a handler.
@@ -117,6 +120,15 @@ func (c *Call) Allowed(action string, at rbac.Scope) bool {
 		return false
 	}
 	return c.Facts.RBAC.Decide(&rbac.Request{Principal: c.Principal, Scope: at, Action: a, Now: c.Now}).Allowed()
+}
+
+// AllowedWith is Allowed with what conditions of role assignments test.
+func (c *Call) AllowedWith(action string, at rbac.Scope, request, resource condition.Attributes) bool {
+	a, err := rbac.ParseAction(action)
+	if err != nil {
+		return false
+	}
+	return c.Facts.RBAC.Decide(&rbac.Request{Principal: c.Principal, Scope: at, Action: a, Now: c.Now, Request: request, Resource: resource}).Allowed()
 }
 
 // Require refuses the call unless the caller may do an action at a scope.
