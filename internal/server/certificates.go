@@ -99,3 +99,21 @@ func writeBundle(p Paths, a *pki.Authority) error {
 	}
 	return WriteFile(p.Bundle(), bundle.Bytes(), 0o644)
 }
+
+// askDevices makes a TLS listener ask for a client certificate while any device
+// with a key is registered: the certificate proves which device a sign-in comes
+// from. Nobody verifies who issued it: the key alone counts (package policy).
+// Without devices nobody is asked, since browsers of people who have
+// certificates for other things would ask them to choose one.
+func askDevices(config *tls.Config, s *store.Store) {
+	asking := config.Clone()
+	asking.ClientAuth = tls.RequestClientCert
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		for d := range state.Devices.All(s.View()) {
+			if d.KeyThumbprint != "" {
+				return asking, nil
+			}
+		}
+		return nil, nil
+	}
+}

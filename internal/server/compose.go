@@ -12,12 +12,14 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph"
+	"github.com/entrance-id/entrance/internal/graph/governance"
 	"github.com/entrance-id/entrance/internal/imds"
 	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/keyring"
 	"github.com/entrance-id/entrance/internal/oauth"
 	"github.com/entrance-id/entrance/internal/password"
 	"github.com/entrance-id/entrance/internal/policy"
+	"github.com/entrance-id/entrance/internal/privileged"
 	"github.com/entrance-id/entrance/internal/proxy"
 	"github.com/entrance-id/entrance/internal/signin"
 	"github.com/entrance-id/entrance/internal/state"
@@ -29,21 +31,26 @@ import (
 
 // services are the handlers behind the listeners.
 type services struct {
-	front     http.Handler // sign-in, Graph and ARM
-	webhook   http.Handler
-	imds      http.Handler
-	arm       *arm.Service
-	policy    *policy.Keeper
-	resources *resources
+	front      http.Handler // sign-in, Graph and ARM
+	webhook    http.Handler
+	imds       http.Handler
+	arm        *arm.Service
+	policy     *policy.Keeper
+	logs       *logs
+	privileged *privileged.Service
+	resources  *resources
 }
 
-func (v *services) close() { v.policy.Close() }
+func (v *services) close() error {
+	v.policy.Close()
+	return v.logs.Close()
+}
 
 // tables returns the tables of every package, each once.
 func tables() []store.AnyTable {
 	var all []store.AnyTable
 	seen := map[string]bool{}
-	for _, list := range [][]store.AnyTable{state.Tables(), oauth.Tables(), signin.Tables(), policy.Tables(), arm.Tables()} {
+	for _, list := range [][]store.AnyTable{state.Tables(), oauth.Tables(), signin.Tables(), policy.Tables(), privileged.Tables(), arm.Tables()} {
 		for _, t := range list {
 			if name := t.(interface{ Name() string }).Name(); !seen[name] {
 				seen[name] = true
@@ -67,12 +74,18 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	records, err := openLogs(s.paths.Audit(), s.store, s.clock, s.log)
+	if err != nil {
+		return nil, err
+	}
 	v := &services{
-		policy:    policy.New(s.store, s.clock, s.log),
-		resources: &resources{clusters: s.localClusters(), log: s.log, known: map[string]*discovered{}},
+		logs:       records,
+		policy:     policy.New(s.store, s.clock, s.log),
+		privileged: privileged.New(s.store, s.clock, s.log),
+		resources:  &resources{clusters: s.localClusters(), log: s.log, known: map[string]*discovered{}},
 	}
 	pages, err := signin.New(signin.Config{
-		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher,
+		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher, Audit: records.attempt,
 	})
 	if err != nil {
 		return nil, err
@@ -89,7 +102,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Names: issuers,
 		Aliases: map[string]directory.AppID{base: directory.Graph},
 		Keys:    s.ring, Trust: trust, Sealer: sealer, SignIn: pages, Accounts: pages, Policy: v.policy,
-		Issuers: foreign,
+		Issuers: foreign, Audit: signIns{records}, Devices: policy.NewDevices(s.store, s.clock, base),
 	})
 	if err != nil {
 		return nil, err
@@ -110,7 +123,8 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 				Scopes: c.Scopes(), Roles: c.Roles, Issued: c.Issued(), Methods: c.AMR,
 			}, nil
 		},
-		Passwords: hasher,
+		Passwords: hasher, Audit: governance.Audit(records),
+		Routes: governance.Routes(governance.Config{Privileged: v.privileged, WhatIf: v.policy.WhatIf, Logs: records}),
 	})
 	if err != nil {
 		return nil, err
@@ -128,7 +142,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 			}
 			return caller, s.standing(c)
 		},
-		Clusters: s.localClusters(), KubernetesVersion: kubernetesVersion,
+		Clusters: s.localClusters(), KubernetesVersion: kubernetesVersion, Audit: activities{records},
 	})
 	v.arm = resourceManager
 	v.front = front(provider, pages, msgraph, resourceManager, documents)
@@ -142,7 +156,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	v.webhook = webhook.New(webhook.Config{
-		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods,
+		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods, Observer: records,
 		Azure:  &azure{access: s.access, log: s.log, resources: v.resources},
 		MaxAge: store.StaleAfter,
 	})

@@ -6,6 +6,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -197,6 +198,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.wg.Go(func() { s.services.arm.Run(background) })
+	s.wg.Go(func() { s.services.privileged.Run(background) })
 	s.health.started.Store(true)
 	return nil
 }
@@ -218,6 +220,7 @@ func (s *Server) listen() error {
 		}
 		loginTLS = tlsConfig(func() *tls.Certificate { return &given })
 	}
+	askDevices(loginTLS, s.store)
 	pool, err := s.webhookCA.Pool()
 	if err != nil {
 		return err
@@ -398,8 +401,9 @@ func (s *Server) Close(ctx context.Context) error {
 		l.ln.Close() // those that never served
 	}
 	s.wg.Wait()
+	var logsErr error
 	if s.services != nil {
-		s.services.close()
+		logsErr = s.services.close()
 	}
 	if s.access != nil {
 		s.access.Close()
@@ -407,9 +411,9 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.ring != nil {
 		s.ring.Close()
 	}
-	var err error
+	err := logsErr
 	if s.store != nil {
-		err = s.store.Close()
+		err = errors.Join(err, s.store.Close())
 	}
 	if s.control != nil {
 		s.control.Close()

@@ -32,6 +32,9 @@ func (s *Service) authenticate(w http.ResponseWriter, q *question) {
 	review.Spec = authenticationv1.TokenReviewSpec{} // never echo a token
 	verdict := "authenticated"
 	user, err := s.identify(q, raw)
+	if s.Observer != nil {
+		s.Observer.Reviewed(q.cluster, "authenticate", reviewed(user), Attributes{}, decision(err), q.view.Revision())
+	}
 	if err != nil {
 		verdict = "refused"
 		review.Status.Error = err.Error()
@@ -78,6 +81,22 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 		user.Groups = append(user.Groups, string(g))
 	}
 	return user, nil
+}
+
+// reviewed is the user of a TokenReview for the audit log.
+func reviewed(u *authenticationv1.UserInfo) User {
+	if u == nil {
+		return User{}
+	}
+	return User{ID: directory.ObjectID(u.Extra["oid"][0]), Name: u.Username}
+}
+
+// decision is the verdict of a TokenReview for the audit log.
+func decision(err error) Decision {
+	if err != nil {
+		return Decision{Deny, err.Error()}
+	}
+	return Decision{Allow, "The token is valid."}
 }
 
 // verify returns the claims of a token that is valid for the cluster: a bearer
