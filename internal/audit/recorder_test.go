@@ -147,6 +147,7 @@ func TestSignInKinds(t *testing.T) {
 // secrets are the forms of what must never be in a log.
 var secrets = map[string]string{
 	"access token":   "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiI2ZGFlNDJmOCJ9.c2lnbmF0dXJlLW9mLXRva2Vu",
+	"dull token":     "eyJaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbb",
 	"refresh token":  "0.AXoAf3Kx9dQ7vLmN2pRtY8wZ1b_Ug-HjK4sD6fGhJ5kL0qW.AgABAwEAAADnfolhJpSnRYB1SVj-Hgd8AgDs_wUA9P",
 	"code":           "M.R3_BAY.2.U.c8f1e9d0-Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4z",
 	"client secret":  "abC8Q~d3FgH5jK7mN9pQ2rS4tV6wX8yZ1aB3cD5e",

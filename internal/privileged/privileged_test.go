@@ -380,6 +380,48 @@ func TestADeletedUserComesBackWithoutPrivileges(t *testing.T) {
 	}
 }
 
+// An activation races the deletion of its user, on two replicas: no record is
+// left that names somebody who is gone.
+func TestActivationAndDeletionOfItsUser(t *testing.T) {
+	w := newWorld(t)
+	sibling, err := w.store.Sibling(t.Context(), tables()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sibling.Close()
+	target := targets["member"]
+	for i := range 15 {
+		who := directory.ObjectID(directory.NewGUID())
+		w.update(func(tx *store.Tx) error {
+			return state.CreateUser(tx, &directory.User{Tenant: tenant, ID: who, UserPrincipalName: fmt.Sprintf("u%d@example.com", i), Enabled: true})
+		})
+		w.eligible(who, target)
+		if err := sibling.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			w.svc.CreateRequest(context.Background(), tenant, self(who), func() privileged.NewRequest {
+				in := activation(target, time.Hour)
+				in.Sort = pim.Active
+				return in
+			}())
+		})
+		wg.Go(func() {
+			if err := sibling.Update(context.Background(), func(tx *store.Tx) error { return state.Delete(tx, tenant, who, start) }); err != nil {
+				t.Errorf("deleting: %v", err)
+			}
+		})
+		wg.Wait()
+		if err := w.store.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.records(who, target); n != 0 {
+			t.Fatalf("round %d: %d records of a deleted user", i, n)
+		}
+	}
+}
+
 func TestDeletedGroupRevokes(t *testing.T) {
 	w := newWorld(t)
 	target := targets["member"]
@@ -522,6 +564,36 @@ func TestOneActivationOverTwoReplicas(t *testing.T) {
 	wg.Wait()
 	if won != 1 {
 		t.Errorf("%d activations, want one", won)
+	}
+}
+
+// An eligibility has no record of its own on which two replicas would meet.
+func TestOneEligibilityOverTwoReplicas(t *testing.T) {
+	w := newWorld(t)
+	target := targets["member"]
+	sibling, err := w.store.Sibling(t.Context(), tables()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sibling.Close()
+	services := []*privileged.Service{w.svc, privileged.New(sibling, w.clock, nil)}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			_, err := services[i%2].CreateRequest(context.Background(), tenant, administrator, privileged.NewRequest{
+				Action: pim.AdminAssign, Sort: pim.Eligible, Target: target, Principal: ann, Expiration: pim.Expiration{Duration: time.Hour},
+			})
+			if err != nil && !errs.Is(err, errs.Exists) && !errs.Is(err, errs.Conflict) {
+				t.Errorf("unexpected: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := w.store.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(privileged.ListSchedules(w.store.View(), tenant, privileged.Filter{Target: target})); n != 1 {
+		t.Errorf("%d eligibilities for one principal and target", n)
 	}
 }
 
