@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/directory"
