@@ -529,6 +529,7 @@ func TestConnectedCluster(t *testing.T) {
 	if got := w.record(id).Issuer; got != "https://issuer.example/edge" {
 		t.Errorf("issuer %q", got)
 	}
+	w.call(w.olga, "PUT", id+"2", body).refused(400, "InvalidParameter")
 	w.call(w.olga, "DELETE", id, nil).want(200)
 	w.call(w.olga, "DELETE", id, nil).want(204)
 	if _, ok := state.Clusters.First(w.store.View(), "id", state.Fold(id)); ok {

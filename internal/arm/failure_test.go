@@ -2,6 +2,7 @@ package arm_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,5 +131,47 @@ func (w *world) waitFor(ok func() bool) {
 		if time.Now().After(end) {
 			w.t.Fatal("it does not happen")
 		}
+	}
+}
+
+// TestOperationAccess: an operation is told to who has started it, and to who
+// may read what it is about.
+func TestOperationAccess(t *testing.T) {
+	w := newWorld(t)
+	g := w.newResourceGroup("rg")
+	a := w.call(w.olga, "PUT", g+"/providers/Microsoft.ContainerService/managedClusters/web", clusterBody(nil)).want(201)
+	w.finish(w.olga, a)
+	at := strings.TrimPrefix(a.header.Get("Azure-Asyncoperation"), baseURL)
+	w.call(w.nina, "GET", at, nil).refused(404, "OperationNotFound")
+	w.call(w.nina, "GET", strings.Replace(at, "/operations/", "/operationresults/", 1), nil).refused(404, "OperationNotFound")
+	w.assign(w.nina, reader, g)
+	w.call(w.nina, "GET", at, nil).want(200)
+}
+
+// TestConcurrentUpdates: of many updates at once one is accepted, and the others
+// are told to wait.
+func TestConcurrentUpdates(t *testing.T) {
+	w := newWorld(t)
+	id := w.newCluster(w.newResourceGroup("rg"), "web", clusterBody(object{"managed": true}))
+	hold := make(chan struct{})
+	w.fake.set(hold, nil)
+	answers := make([]*answer, 8)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = w.call(w.olga, "PUT", id, clusterBody(object{"managed": true})) })
+	}
+	wg.Wait()
+	close(hold)
+	accepted := 0
+	for _, a := range answers {
+		if a.status == 200 {
+			accepted++
+			w.finish(w.olga, a)
+			continue
+		}
+		a.refused(409, "OperationNotAllowed")
+	}
+	if accepted != 1 {
+		t.Errorf("%d updates are accepted", accepted)
 	}
 }
