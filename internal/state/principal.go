@@ -144,7 +144,13 @@ func Link(tx *store.Tx, kind directory.LinkKind, tenant directory.TenantID, from
 			return errs.New(errs.Invalid, "Groups cannot be added as members of a role-assignable group.")
 		}
 	}
-	err = Links.Create(tx, &directory.Link{Tenant: tenant, Kind: kind, From: from, To: to, ToType: toType})
+	link := &directory.Link{Tenant: tenant, Kind: kind, From: from, To: to, ToType: toType}
+	if old, err := Links.Get(tx, linkKey(tenant, kind, from, to)); err == nil && !old.Until.IsZero() {
+		// An activation that ends by itself does not stand in the way of a
+		// membership that does not.
+		return Links.Put(tx, link)
+	}
+	err = Links.Create(tx, link)
 	if errs.Is(err, errs.Exists) {
 		return errs.New(errs.Exists, "One or more added object references already exist for the following modified properties: '%ss'.", kind)
 	}
