@@ -53,6 +53,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 	noCluster := c.Flags().Bool("no-cluster", false, "start without making the first cluster")
 	verbose := c.Flags().Bool("verbose", false, "log every refusal too")
 	endpoints := c.Flags().StringSlice("etcd-endpoints", nil, "keep the state in this etcd cluster instead of the embedded one")
+	legacy := c.Flags().Bool("legacy-integration", false, "allow clusters with a server and a client application of their own, which AKS has retired")
 	child := c.Flags().Bool("child", false, "")
 	if err := c.Flags().MarkHidden("child"); err != nil {
 		panic(err)
@@ -80,7 +81,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 		}
 		cfg := server.Config{
 			DataDir: abs, Ports: server.PortsFrom(*base), EtcdEndpoints: *endpoints,
-			Sample: true, Cluster: !*noCluster, Proxy: true,
+			Sample: true, Cluster: !*noCluster, Proxy: true, LegacyIntegration: *legacy,
 			KubeBinary: kubeBinary(),
 		}
 		return up(c.Context(), e, cfg, level, logTo, report)
@@ -91,7 +92,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 // childArgs returns the flags that were given, for the child of --detach.
 func childArgs(c *cobra.Command) []string {
 	args := []string{"up", "--child"}
-	for _, name := range []string{"port-base", "no-cluster", "verbose", "etcd-endpoints"} {
+	for _, name := range []string{"port-base", "no-cluster", "verbose", "etcd-endpoints", "legacy-integration"} {
 		if f := c.Flags().Lookup(name); f.Changed {
 			args = append(args, "--"+name+"="+strings.Trim(f.Value.String(), "[]"))
 		}

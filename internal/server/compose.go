@@ -3,8 +3,8 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -136,13 +136,14 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 			if err != nil {
 				return arm.Caller{}, err
 			}
-			caller := arm.Caller{Tenant: c.Tenant, ID: c.Object, Client: c.UPN}
-			if caller.Client == "" {
-				caller.Client = string(c.ClientID())
-			}
-			return caller, s.standing(c)
+			// How the account stands is for Resource Manager to look up, in the
+			// view that it decides from.
+			return arm.Caller{
+				Tenant: c.Tenant, ID: c.Object, AppID: c.ClientID(), Issued: c.Issued(), MFA: slices.Contains(c.AMR, "mfa"),
+			}, nil
 		},
 		Clusters: s.localClusters(), KubernetesVersion: kubernetesVersion, Audit: activities{records},
+		Privileged: v.privileged, LegacyIntegration: s.cfg.LegacyIntegration,
 	})
 	v.arm = resourceManager
 	v.front = front(provider, pages, msgraph, resourceManager, documents)
@@ -157,8 +158,9 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	}
 	v.webhook = webhook.New(webhook.Config{
 		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods, Observer: records,
-		Azure:  &azure{access: s.access, log: s.log, resources: v.resources},
-		MaxAge: store.StaleAfter,
+		LegacySecret: arm.LegacySecret,
+		Azure:        &azure{access: s.access, log: s.log, resources: v.resources},
+		MaxAge:       store.StaleAfter,
 	})
 	v.imds, err = imds.New(imds.Config{
 		Sources: machine{s.store, s.Status}, Tokens: managedTokens{provider}, Clock: s.clock, Logger: s.log,
@@ -190,30 +192,6 @@ func (s *Server) bearer(r *http.Request, v *token.Verifier) (*token.Claims, erro
 		return nil, errs.New(errs.Unauthenticated, "An access token is required.")
 	}
 	return v.Verify(strings.TrimSpace(raw), s.clock.Now())
-}
-
-// standing refuses a token whose account is disabled, gone or revoked since.
-func (s *Server) standing(c *token.Claims) error {
-	refused := errs.New(errs.Unauthenticated, "The account of the access token is disabled, or its access was revoked.")
-	v, key := s.store.View(), state.Key(c.Tenant, c.Object)
-	var revoked time.Time
-	if u, err := state.Users.Get(v, key); err == nil && !c.AppOnly() {
-		if !u.Enabled {
-			return refused
-		}
-		revoked = u.AccessRevoked
-	} else if p, err := state.ServicePrincipals.Get(v, key); err == nil && c.AppOnly() {
-		if !p.Enabled {
-			return refused
-		}
-		revoked = p.AccessRevoked
-	} else {
-		return refused
-	}
-	if !revoked.IsZero() && c.Issued().Before(revoked) {
-		return refused
-	}
-	return nil
 }
 
 // front routes the one listener by Host, for the names that the proxy and the

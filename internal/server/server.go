@@ -58,6 +58,9 @@ type Config struct {
 	Cluster bool
 	// Proxy opens the interception proxy.
 	Proxy bool
+	// LegacyIntegration lets clusters be made with a server and a client
+	// application of their own, which AKS has retired.
+	LegacyIntegration bool
 	// KubeBinary is the path of entrance-kube.
 	KubeBinary string
 

@@ -73,6 +73,9 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 	if !p.revoked.IsZero() && claims.Issued().Before(p.revoked) {
 		return nil, errs.New(errs.Unauthenticated, "access was revoked at %s; sign in again", p.revoked.UTC().Format(time.RFC3339))
 	}
+	if err := s.legacy(q); err != nil {
+		return nil, err
+	}
 	user := &authenticationv1.UserInfo{
 		Username: p.names[0],
 		Extra:    map[string]authenticationv1.ExtraValue{"oid": {string(claims.Object)}},
@@ -131,6 +134,34 @@ func (s *Service) verify(q *question, raw string) (*token.Claims, error) {
 		s.repeats.Inc()
 	}
 	return claims, nil
+}
+
+// legacy holds a cluster of the legacy integration to what it needs: its own
+// server application looks up groups, with a secret that must be right. With a
+// wrong one nobody gets in, as on AKS.
+func (s *Service) legacy(q *question) error {
+	if s.LegacySecret == nil {
+		return nil
+	}
+	secret, ok := s.LegacySecret(q.view, q.cluster.Key)
+	if !ok {
+		return nil
+	}
+	refused := errs.New(errs.Unauthenticated, "the secret of the cluster's server application %s is wrong or has expired: groups cannot be looked up", q.cluster.ServerApp)
+	app, err := state.FindApplication(q.view, q.cluster.ServerApp)
+	if err != nil {
+		return refused
+	}
+	sp, err := state.FindServicePrincipal(q.view, q.cluster.Tenant, q.cluster.ServerApp)
+	if err != nil || !sp.Enabled {
+		return refused
+	}
+	for _, c := range []*directory.Credentials{&app.Credentials, &sp.Credentials} {
+		if p := c.MatchPassword(secret); p != nil && !q.now.Before(p.Start) && q.now.Before(p.End) {
+			return nil
+		}
+	}
+	return refused
 }
 
 // audiences returns the names under which tokens for a cluster may have been

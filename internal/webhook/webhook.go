@@ -100,6 +100,9 @@ type Config struct {
 	Metrics  prometheus.Registerer
 	Observer Observer // may be nil
 	Pods     Pods     // nil: pods are not changed
+	// LegacySecret returns the secret with which a cluster of the legacy
+	// integration looks up groups, and whether it has one. Nil: none has.
+	LegacySecret func(view store.Reader, key string) (string, bool)
 	// MaxAge bounds how old the view of the store may be before every answer
 	// is an error.
 	MaxAge time.Duration

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -47,6 +48,7 @@ type world struct {
 	app                 *directory.ServicePrincipal
 	admins, nested      directory.ObjectID
 	log                 bytes.Buffer
+	secret              string // of a legacy cluster's server application
 }
 
 const key = "c1"
@@ -118,6 +120,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.server = httptest.NewUnstartedServer(webhook.New(webhook.Config{
 		Store: w.store, Clock: w.clock, Keys: &keyring.Trust{Ring: w.ring, Issuers: w.issuers}, Logger: logger,
+		LegacySecret: func(store.Reader, string) (string, bool) { return w.secret, w.secret != "" },
 	}))
 	w.server.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12}
 	w.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
@@ -565,5 +568,43 @@ func TestProofOfPossession(t *testing.T) {
 	})
 	if got := w.review(good); got.Authenticated {
 		t.Error("a shell is let in where bearer tokens are asked for")
+	}
+}
+
+func TestLegacyIntegration(t *testing.T) {
+	w := newWorld(t)
+	now := w.clock.Now()
+	app := &directory.Application{Tenant: w.tenant, ID: directory.ObjectID(directory.NewGUID()), AppID: directory.AppID(directory.NewGUID()), DisplayName: "server"}
+	sum := sha256.Sum256([]byte("right"))
+	app.Credentials.Passwords = []directory.Password{{KeyID: "k", SHA256: sum[:], Start: now.Add(-time.Hour), End: now.Add(time.Hour)}}
+	w.update(func(tx *store.Tx) error {
+		if err := state.Applications.Create(tx, app); err != nil {
+			return err
+		}
+		if err := state.ServicePrincipals.Create(tx, state.NewServicePrincipal(w.tenant, app, now)); err != nil {
+			return err
+		}
+		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error { c.ServerApp = app.AppID; return nil })
+	})
+	mint := func(audience string) string {
+		return w.mint(w.admin, func(f *token.Facts) { f.Resource.AppID, f.Resource.Audience = app.AppID, audience }, nil)
+	}
+	w.secret = "right"
+	for _, audience := range []string{string(app.AppID), "spn:" + string(app.AppID)} {
+		if got := w.review(mint(audience)); !got.Authenticated {
+			t.Errorf("audience %s: %+v", audience, got)
+		}
+	}
+	if got := w.review(w.mint(w.admin, nil, nil)); got.Authenticated {
+		t.Error("a token for AKS's own server application is let in")
+	}
+	w.secret = "wrong"
+	if got := w.review(mint(string(app.AppID))); got.Authenticated || !strings.Contains(got.Error, "secret") {
+		t.Errorf("with a wrong secret: %+v", got)
+	}
+	w.secret = "right"
+	w.clock.Advance(61 * time.Minute)
+	if got := w.review(mint(string(app.AppID))); got.Authenticated {
+		t.Error("with an expired secret somebody is let in")
 	}
 }
