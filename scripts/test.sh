@@ -13,7 +13,7 @@ groups=(setup:600 build:1800 lint:600 unit:900 kube:1500 e2e:300)
 run_setup()   { scripts/setup.sh; }
 run_build()   { make --no-print-directory build; }
 run_lint()    { scripts/lint.sh; }
-run_unit()    { go test ./internal/... ./cmd/... ./test/...; }
+run_unit()    { go test ./internal/... ./cmd/... ./test/... ./entrancetest/...; }
 # With the flags of the build, so that what it compiled is used again.
 run_kube()    { (cd kube && export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath" && go vet ./... && go test ./...); }
 run_e2e()     { scripts/demo.sh; }
