@@ -35,7 +35,7 @@ setup: ## install what the tests use (az, chromium, node); needs root
 test: ## everything, in named groups with a time budget each
 	@scripts/test.sh
 
-test-%: ## one group of the tests: build, lint, unit, kube, e2e
+test-%: ## one group of the tests: build, lint, unit, clients, kube, demo, e2e
 	@scripts/test.sh $*
 
 bench: ## all Go benchmarks, or those of one package: make bench GROUP=rbac

@@ -8,16 +8,18 @@ export ENTRANCE_BIN="$PWD/bin"
 
 # name:budget, in the order in which they run: the cheap ones that fail most
 # come first. The budgets hold on two cores with nothing cached.
-groups=(setup:600 build:1800 lint:600 unit:900 kube:1500 e2e:300)
+groups=(setup:600 build:1800 lint:600 unit:900 clients:420 kube:1500 demo:300 e2e:420)
 
 run_setup()   { scripts/setup.sh; }
 run_build()   { make --no-print-directory build; }
 run_lint()    { scripts/lint.sh; }
-run_unit()    { go test ./internal/... ./cmd/... ./test/... ./entrancetest/...; }
+run_unit()    { go test ./internal/... ./cmd/... ./entrancetest/...; }
+run_clients() { go test -count=1 ./test/clients/...; }
 # With the flags of the build, so that what it compiled is used again.
 run_kube()    { (cd kube && export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath" && go vet ./... && go test ./...); }
-run_e2e()     { scripts/demo.sh; }
-export -f run_setup run_build run_lint run_unit run_kube run_e2e
+run_demo()    { scripts/demo.sh; }
+run_e2e()     { go test -count=1 ./test/e2e/...; }
+export -f run_setup run_build run_lint run_unit run_clients run_kube run_demo run_e2e
 
 wanted=("$@")
 passed=0 failed=()
