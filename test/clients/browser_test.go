@@ -37,7 +37,7 @@ func chromium(t *testing.T, c *harness.Cloud) context.Context {
 		}
 	}
 	if path == "" {
-		t.Skip("Chromium is not installed")
+		missing(t, "Chromium is not installed")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("no-sandbox", true),

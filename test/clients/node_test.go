@@ -37,7 +37,7 @@ func nodeSuite(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("%s is not installed", name)
+			missing(t, "%s is not installed", name)
 		}
 	}
 	dir, err := filepath.Abs("node")
@@ -52,7 +52,7 @@ func nodeSuite(t *testing.T) string {
 	cmd := exec.CommandContext(ctx, "npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("the libraries cannot be installed here: %v\n%s", err, out)
+		missing(t, "the libraries cannot be installed here: %v\n%s", err, out)
 	}
 	return dir
 }
