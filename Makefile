@@ -38,8 +38,8 @@ test: ## everything, in named groups with a time budget each
 test-%: ## one group of the tests: build, lint, unit, clients, kube, demo, e2e
 	@scripts/test.sh $*
 
-bench: ## all Go benchmarks, or those of one package: make bench GROUP=rbac
-	@$(GO) test -run '^$$' -bench . $(if $(GROUP),./internal/$(GROUP)/...,./internal/... ./cmd/...)
+bench: build ## measure everything, or one group: make bench GROUP=kubelogin
+	@$(GO) run ./test/bench -bin $(BIN) $(if $(GROUP),-group $(GROUP))
 
 lint: ## gofmt, go vet, staticcheck
 	@scripts/lint.sh
