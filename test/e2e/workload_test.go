@@ -202,6 +202,21 @@ func TestWorkloadIdentity(t *testing.T) {
 		}
 	}
 
+	try := func(args ...string) (string, error) {
+		all := append([]string{"identity", "try", "--data-dir", filepath.Dir(cloud.CAFile), "--cluster", k.Name}, args...)
+		out, err := exec.Command(filepath.Join(bin(t), "entrance"), all...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := try("--service-account", "app"); err != nil || strings.Count(out, "ok ") != 6 {
+		t.Errorf("identity try: %v\n%s", err, out)
+	}
+	if out, err := try("--service-account", "default", "--client-id", client); err == nil || !strings.Contains(out, "app differs in subject") {
+		t.Errorf("identity try with another account: %v\n%s", err, out)
+	}
+	if out, err := try("--service-account", "app", "--audience", "https://elsewhere"); err == nil || !strings.Contains(out, "app differs in audience") {
+		t.Errorf("identity try with another audience: %v\n%s", err, out)
+	}
+
 	// Managed identity: the machine's own, and the user-assigned one by its
 	// client id, at the address that the clients have built in.
 	proxy, err := url.Parse(cloud.Status().Endpoints.Proxy)
