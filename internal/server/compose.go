@@ -146,7 +146,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		Privileged: v.privileged, LegacyIntegration: s.cfg.LegacyIntegration,
 	})
 	v.arm = resourceManager
-	v.front = front(provider, pages, msgraph, resourceManager, documents)
+	v.front = front(provider, pages, msgraph, resourceManager, documents, s.adminConsent(&token.Verifier{Keys: trust, Audiences: audiences(directory.ADIbizaUX)}))
 	pods, err := workloadidentity.New(workloadidentity.Config{
 		Accounts: workloadidentity.NewClients(func(c *state.Cluster) (*rest.Config, error) {
 			return s.localClusters().RESTConfig(c.Key)
@@ -196,7 +196,7 @@ func (s *Server) bearer(r *http.Request, v *token.Verifier) (*token.Claims, erro
 
 // front routes the one listener by Host, for the names that the proxy and the
 // hosts file bring here, and by path otherwise.
-func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service, documents http.Handler) http.Handler {
+func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service, documents, consent http.Handler) http.Handler {
 	graphHosts := map[string]bool{"graph.microsoft.com": true, "graph.windows.net": true}
 	armHosts := map[string]bool{"management.azure.com": true, "management.core.windows.net": true}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -214,6 +214,8 @@ func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Servic
 			msgraph.ServeHTTP(w, r)
 		case armHosts[host]:
 			resourceManager.ServeHTTP(w, r)
+		case host == consentHost:
+			consent.ServeHTTP(w, r)
 		case provider.Handles(path):
 			provider.ServeHTTP(w, r)
 		case pages.Handles(path):

@@ -130,3 +130,41 @@ func AcceptConsent(tx *store.Tx, a *Ask, user directory.ObjectID, now time.Time)
 	}
 	return nil
 }
+
+// ConsentToRequired stores an administrator's consent, for everybody, to all
+// that an application declares (requiredResourceAccess): delegated permissions
+// and app roles. Invalid when it declares a permission that its resource does
+// not offer, NotFound when a resource has no service principal in the tenant.
+func ConsentToRequired(tx *store.Tx, tenant directory.TenantID, id directory.AppID, now time.Time) error {
+	app, err := FindApplication(tx, id)
+	if err != nil {
+		return err
+	}
+	ask := &Ask{Tenant: tenant, Client: id}
+	for _, required := range app.Required {
+		resource, err := FindServicePrincipal(tx, tenant, required.ResourceAppID)
+		if err != nil {
+			return err
+		}
+		for _, access := range required.Access {
+			p := Permission{Resource: resource.ID}
+			switch access.Type {
+			case "Scope":
+				i := slices.IndexFunc(resource.Scopes, func(s directory.Scope) bool { return s.ID == access.ID && s.Enabled })
+				if i >= 0 {
+					p.Value = resource.Scopes[i].Value
+				}
+			case "Role":
+				i := slices.IndexFunc(resource.AppRoles, func(r directory.AppRole) bool { return r.ID == access.ID && r.Enabled })
+				if i >= 0 {
+					p.Value, p.Role = resource.AppRoles[i].Value, access.ID
+				}
+			}
+			if p.Value == "" {
+				return errs.New(errs.Invalid, "The permission '%s' is not one that '%s' offers.", access.ID, resource.DisplayName)
+			}
+			ask.Permissions = append(ask.Permissions, p)
+		}
+	}
+	return AcceptConsent(tx, ask, "", now)
+}

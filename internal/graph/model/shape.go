@@ -67,8 +67,46 @@ func deref(s *string) string {
 	return *s
 }
 
-// strict decodes raw into v and refuses members that v does not have.
+// unannotated returns raw without OData annotations at any depth: clients send
+// back what they were shown.
+func unannotated(raw json.RawMessage) (json.RawMessage, error) {
+	if !strings.Contains(string(raw), "@odata.") {
+		return raw, nil
+	}
+	dec := json.NewDecoder(strings.NewReader(string(raw)))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	var strip func(any)
+	strip = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, inner := range v {
+				if strings.Contains(name, "@odata.") {
+					delete(v, name)
+					continue
+				}
+				strip(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				strip(inner)
+			}
+		}
+	}
+	strip(v)
+	return json.Marshal(v)
+}
+
+// strict decodes raw into v and refuses members that v does not have,
+// annotations aside.
 func strict(raw json.RawMessage, v any, property string) error {
+	raw, err := unannotated(raw)
+	if err != nil {
+		return err
+	}
 	dec := json.NewDecoder(strings.NewReader(string(raw)))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {

@@ -1,0 +1,227 @@
+package az
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrance-id/entrance/internal/server"
+)
+
+var update = flag.Bool("update", false, "write docs/seeds.md anew")
+
+const document = "../../docs/seeds.md"
+
+// TestDocument holds docs/seeds.md to the rows.
+func TestDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# The five documents, command by command\n\nMade from test/az/rows.go by `go test ./test/az -run Document -update`; the suite `TestSeeds` runs the rows in\norder with the real az, kubectl and kubelogin against a cloud with real clusters.\n")
+	for n, title := range Titles {
+		fmt.Fprintf(&b, "\n## %d. %s\n\n| command | outcome | what is run, or where; and why |\n|---|---|---|\n", n+1, title)
+		for _, r := range Rows {
+			if r.Doc != n+1 {
+				continue
+			}
+			why := r.Note
+			switch {
+			case r.Test != "":
+				why = join(r.Test, why)
+			case r.Outcome == Corrected:
+				why = join("`"+r.Run+"`", why)
+			}
+			cell := func(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", cell(r.Seed), r.Outcome, cell(why))
+		}
+	}
+	want := b.String()
+	if *update {
+		if err := os.WriteFile(document, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(document)
+	if err != nil || string(got) != want {
+		t.Errorf("docs/seeds.md is stale (%v): run go test ./test/az -run Document -update", err)
+	}
+	for _, r := range Rows {
+		if r.Outcome != Outside && (r.Run == "") == (r.Test == "") {
+			t.Errorf("%q: exactly one of Run and Test", r.Seed)
+		}
+		if r.Run != "" && !r.Fails && len(r.Want) == 0 && r.Save == "" && !strings.Contains(r.Seed, "admin-consent") && !strings.Contains(r.Seed, "remove-tokens") {
+			t.Errorf("%q: nothing is asked of the output", r.Seed)
+		}
+	}
+}
+
+func join(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
+}
+
+// mendRole is for the packaging defect of az 2.45 in Debian, where every az
+// role command fails before it makes a request: the operations of the newer
+// library have _config where az reads config. az's own files stay as they are.
+const mendRole = `import importlib.abc, importlib.machinery, sys
+
+class Mend(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if not (name.startswith("azure.mgmt.authorization.v") and name.endswith(".operations")):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+        def exec_module(module):
+            load(module)
+            for thing in vars(module).values():
+                if isinstance(thing, type) and not hasattr(thing, "config"):
+                    thing.config = property(lambda self: self._config)
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Mend())
+`
+
+// shell runs the rows' lines.
+type shell struct {
+	t    *testing.T
+	vars map[string]string
+	env  []string
+}
+
+func (s *shell) run(line string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", line)
+	cmd.Env = s.env
+	for k, v := range s.vars {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// TestSeeds runs every command of the documents in order.
+func TestSeeds(t *testing.T) {
+	if _, err := exec.LookPath("az"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("az is missing: run scripts/setup.sh")
+		}
+		t.Skip("az is missing: run scripts/setup.sh")
+	}
+	bin := os.Getenv("ENTRANCE_BIN")
+	if bin == "" {
+		abs, err := filepath.Abs("../../bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bin = abs
+	}
+	work := t.TempDir()
+	data := filepath.Join(work, "data")
+	entrance := filepath.Join(bin, "entrance")
+	if out, err := exec.Command(entrance, "up", "--detach", "--no-cluster", "--legacy-integration", "--data-dir", data, "--port-base", "24500").CombinedOutput(); err != nil {
+		t.Fatalf("up: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command(entrance, "down", "--data-dir", data).CombinedOutput(); err != nil {
+			t.Errorf("down: %v\n%s", err, out)
+		}
+	})
+	status, err := server.ReadStatus(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(status.CredentialsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var people server.Credentials
+	if err := json.Unmarshal(raw, &people); err != nil {
+		t.Fatal(err)
+	}
+	mend := filepath.Join(work, "mend")
+	for _, dir := range []string{mend, filepath.Join(work, "azure"), filepath.Join(work, "home")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(mend, "sitecustomize.py"), []byte(mendRole), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env, err := exec.Command(entrance, "env", "--data-dir", data).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shell{t: t, vars: map[string]string{
+		"TENANT": string(status.TenantID), "SUB": status.SubscriptionID, "WORK": work, "aksname": "myakscluster",
+		"ME": string(people.Administrator.ObjectID), "PASSWORD": people.Administrator.Password,
+		"SP": string(people.ServicePrincipal.ClientID), "SP_SECRET": people.ServicePrincipal.ClientSecret, "SP_OBJECT": string(people.ServicePrincipal.ObjectID),
+	}}
+	for _, a := range people.Users {
+		name, _, _ := strings.Cut(a.UserPrincipalName, "@")
+		name = strings.ToUpper(name)
+		s.vars[name], s.vars[name+"_UPN"], s.vars[name+"_PASSWORD"] = string(a.ObjectID), a.UserPrincipalName, a.Password
+	}
+	s.env = []string{
+		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + filepath.Join(work, "home"), "AZURE_CONFIG_DIR=" + filepath.Join(work, "azure"),
+		"PYTHONPATH=" + mend, "KUBECONFIG=" + filepath.Join(work, "kubeconfig"), "KUBELOGIN_CACHE_KEY=file", "KUBECACHEDIR=" + filepath.Join(work, "kubelogin"), "LANG=C.UTF-8",
+	}
+	for line := range strings.Lines(string(env)) {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if ok {
+			s.env = append(s.env, name+"="+strings.Trim(value, "'"))
+		}
+	}
+	must := func(line string) string {
+		t.Helper()
+		out, err := s.run(line)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		return strings.TrimSpace(out)
+	}
+	must("az login -u " + people.Administrator.UserPrincipalName + " -p $PASSWORD -o none")
+	s.vars["ADMINS"] = must(`az ad group show -g aks-admins --query id -o tsv`)
+	s.vars["DEVELOPERS"] = must(`az ad group show -g developers --query id -o tsv`)
+
+	for i, r := range Rows {
+		if r.Run == "" {
+			continue
+		}
+		t.Run(fmt.Sprintf("%02d doc %d", i, r.Doc), func(t *testing.T) {
+			out, err := s.run(r.Run)
+			if (err != nil) != r.Fails {
+				t.Fatalf("%s\nran: %s\nended with %v, want an error: %v\n%s", r.Seed, r.Run, err, r.Fails, out)
+			}
+			for _, want := range r.Want {
+				want = os.Expand(want, func(name string) string {
+					if v, ok := s.vars[name]; ok {
+						return v
+					}
+					return "$" + name
+				})
+				if !strings.Contains(out, want) {
+					t.Errorf("%s\nran: %s\nthe output has no %q:\n%s", r.Seed, r.Run, want, out)
+				}
+			}
+			if r.Save != "" {
+				lines := strings.Fields(out)
+				if len(lines) == 0 {
+					t.Fatalf("%s: nothing was printed to keep as %s", r.Seed, r.Save)
+				}
+				s.vars[r.Save] = lines[len(lines)-1]
+			}
+		})
+	}
+}
