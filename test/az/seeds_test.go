@@ -25,20 +25,24 @@ func TestDocument(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# The five documents, command by command\n\nMade from test/az/rows.go by `go test ./test/az -run Document -update`; the suite `TestSeeds` runs the rows in\norder with the real az, kubectl and kubelogin against a cloud with real clusters.\n")
 	for n, title := range Titles {
-		fmt.Fprintf(&b, "\n## %d. %s\n\n| command | outcome | what is run, or where; and why |\n|---|---|---|\n", n+1, title)
-		for _, r := range Rows {
+		fmt.Fprintf(&b, "\n## %d. %s\n\n| command | outcome | test | corrected form, and why |\n|---|---|---|---|\n", n+1, title)
+		for i, r := range Rows {
 			if r.Doc != n+1 {
 				continue
 			}
 			why := r.Note
-			switch {
-			case r.Test != "":
-				why = join(r.Test, why)
-			case r.Outcome == Corrected:
+			if r.Outcome == Corrected {
 				why = join("`"+r.Run+"`", why)
 			}
+			test := r.Test
+			switch {
+			case r.Run != "":
+				test = "`TestSeeds/" + strings.ReplaceAll(r.name(i), " ", "_") + "`"
+			case test == "":
+				test = "none"
+			}
 			cell := func(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", cell(r.Seed), r.Outcome, cell(why))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", cell(r.Seed), r.Outcome, test, cell(why))
 		}
 	}
 	want := b.String()
@@ -51,7 +55,16 @@ func TestDocument(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("docs/seeds.md is stale (%v): run go test ./test/az -run Document -update", err)
 	}
+	names := map[string]bool{}
+	for i, r := range Rows {
+		if r.Run != "" {
+			names[strings.ReplaceAll(r.name(i), " ", "_")] = true
+		}
+	}
 	for _, r := range Rows {
+		if name, ok := strings.CutPrefix(strings.Trim(r.Test, "`"), "TestSeeds/"); ok && !names[name] {
+			t.Errorf("%q: no row is tested by %s", r.Seed, name)
+		}
 		if r.Outcome != Outside && (r.Run == "") == (r.Test == "") {
 			t.Errorf("%q: exactly one of Run and Test", r.Seed)
 		}
@@ -60,6 +73,9 @@ func TestDocument(t *testing.T) {
 		}
 	}
 }
+
+// name is the name of the row's test.
+func (r Row) name(i int) string { return fmt.Sprintf("%03d doc %d", i, r.Doc) }
 
 func join(a, b string) string {
 	if b == "" {
@@ -199,7 +215,7 @@ func TestSeeds(t *testing.T) {
 		if r.Run == "" {
 			continue
 		}
-		t.Run(fmt.Sprintf("%02d doc %d", i, r.Doc), func(t *testing.T) {
+		t.Run(r.name(i), func(t *testing.T) {
 			out, err := s.run(r.Run)
 			if (err != nil) != r.Fails {
 				t.Fatalf("%s\nran: %s\nended with %v, want an error: %v\n%s", r.Seed, r.Run, err, r.Fails, out)
