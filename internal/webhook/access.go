@@ -86,7 +86,7 @@ func (s *Service) access(w http.ResponseWriter, q *question, kind string, decide
 
 // allows decides for the webhook after Node and RBAC.
 func (s *Service) allows(q *question, spec *authorizationv1.SubjectAccessReviewSpec, a Attributes) (User, Decision) {
-	user, d, ok := subject(q, spec)
+	user, d, ok := s.subject(q, spec)
 	if !ok {
 		return user, d
 	}
@@ -142,7 +142,7 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 // subject returns the user of the cluster's tenant that a review is about, with
 // the groups of this moment. When there is no such user ok is false and the
 // decision says why there is no opinion.
-func subject(q *question, spec *authorizationv1.SubjectAccessReviewSpec) (u User, d Decision, ok bool) {
+func (s *Service) subject(q *question, spec *authorizationv1.SubjectAccessReviewSpec) (u User, d Decision, ok bool) {
 	u.Name = spec.User
 	if len(spec.User) >= 7 && strings.EqualFold(spec.User[:7], "system:") {
 		return u, Decision{NoOpinion, reasonSystemUser}, false
@@ -154,7 +154,11 @@ func subject(q *question, spec *authorizationv1.SubjectAccessReviewSpec) (u User
 	u.ID = oid
 	if !hosted(q.view, q.cluster) {
 		// A connected tenant's groups are those of the review; there is no
-		// directory here to ask.
+		// directory here to ask. Whose oid it is has been noted when they showed
+		// their token.
+		if s.Connected == nil || !s.Connected.Known(q.request.Context(), q.cluster.Tenant, oid, spec.User) {
+			return u, Decision{NoOpinion, reasonNoOID}, false
+		}
 		for _, g := range spec.Groups {
 			if id, ok := directory.ParseGUID(g); ok {
 				u.Groups = append(u.Groups, directory.ObjectID(id))

@@ -48,6 +48,9 @@ func (s *Service) authenticate(w http.ResponseWriter, q *question) {
 
 // identify returns who a token's bearer is, as the directory knows them now.
 func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo, error) {
+	if user, ok, err := s.identifyForeign(q, raw); ok {
+		return user, err
+	}
 	claims, err := s.verify(q, raw)
 	if err != nil {
 		return nil, err
@@ -59,6 +62,9 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 	}
 	if claims.Object == "" {
 		return nil, errs.New(errs.Unauthenticated, "the token names no object")
+	}
+	if !hosted(q.view, q.cluster) {
+		return s.identifyConnected(q, claims)
 	}
 	p, err := principal(q.view, claims.Tenant, claims.Object)
 	if err != nil {
@@ -91,7 +97,11 @@ func reviewed(u *authenticationv1.UserInfo) User {
 	if u == nil {
 		return User{}
 	}
-	return User{ID: directory.ObjectID(u.Extra["oid"][0]), Name: u.Username}
+	user := User{Name: u.Username}
+	if oid := u.Extra["oid"]; len(oid) == 1 { // those of other issuers have none
+		user.ID = directory.ObjectID(oid[0])
+	}
+	return user
 }
 
 // decision is the verdict of a TokenReview for the audit log.

@@ -100,6 +100,9 @@ type Config struct {
 	Metrics  prometheus.Registerer
 	Observer Observer // may be nil
 	Pods     Pods     // nil: pods are not changed
+	// Connected knows tenants that are not hosted here, and further issuers of
+	// clusters. Nil: there are none.
+	Connected Connected
 	// LegacySecret returns the secret with which a cluster of the legacy
 	// integration looks up groups, and whether it has one. Nil: none has.
 	LegacySecret func(view store.Reader, key string) (string, bool)
