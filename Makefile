@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/entrance-id/entrance/internal/version.version=$(V
 BIN     := bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help build kube demo up test test-% bench lint fmt setup clean
+.PHONY: help build kube demo up test test-% bench lint fmt setup release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ lint: ## gofmt, go vet, staticcheck
 
 fmt: ## format the code
 	@gofmt -w $$(git ls-files '*.go')
+
+release: ## static kubelogin binaries for every platform, with checksums, into build/release
+	@scripts/release.sh '$(VERSION)'
 
 clean: ## remove what was built (the Go build cache stays)
 	@rm -rf $(BIN) build
