@@ -169,13 +169,23 @@ func (c *Cloud) AddGroup(t testing.TB, name string, members ...string) Group {
 	t.Helper()
 	var made struct{ ID string }
 	c.Graph(t, http.MethodPost, "/groups", map[string]any{
-		"displayName": name, "mailNickname": strings.ReplaceAll(name, " ", "-"), "mailEnabled": false, "securityEnabled": true,
+		"displayName": name, "mailNickname": nickname(name), "mailEnabled": false, "securityEnabled": true,
 	}, &made)
 	g := Group{made.ID, name}
 	for _, m := range members {
 		c.AddMember(t, g, m)
 	}
 	return g
+}
+
+// nickname makes a mail nickname of a display name: it may hold less.
+func nickname(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, name)
 }
 
 // AddMember adds a user, service principal or group to a group.

@@ -13,7 +13,7 @@ func TestCloud(t *testing.T) {
 	cloud := entrancetest.Start(t)
 	ann := cloud.AddUser(t, "ann")
 	inner := cloud.AddGroup(t, "inner", ann.ID)
-	cloud.AddGroup(t, "outer", inner.ID)
+	cloud.AddGroup(t, "outer: with @ and space", inner.ID)
 	var groups struct {
 		Value []struct{ DisplayName string }
 	}
