@@ -1,0 +1,4 @@
+package oauth
+
+// ParseForm is parseForm, for fuzzing.
+var ParseForm = parseForm
