@@ -38,9 +38,9 @@ func FuzzForm(f *testing.F) {
 			// Another reader that takes the first, or the last, sees the same.
 			for part := range strings.SplitSeq(s, "&") {
 				if part == "" {
-				continue
-			}
-			name, value, _ := strings.Cut(part, "=")
+					continue
+				}
+				name, value, _ := strings.Cut(part, "=")
 				if name, err := url.QueryUnescape(name); err != nil || name != k {
 					continue
 				}
