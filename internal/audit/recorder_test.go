@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -309,7 +310,7 @@ func TestTextIsBoundedAndOnOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := p.Records[0]
-	if len(s.UserAgent) > 1100 || strings.ContainsAny(s.UserDisplayName, "\n\x00\x1b\xff") {
+	if len(s.UserAgent) > 1100 || strings.ContainsAny(s.UserDisplayName, "\n\x00\x1b") || !utf8.ValidString(s.UserDisplayName) {
 		t.Errorf("%d bytes, %q", len(s.UserAgent), s.UserDisplayName)
 	}
 }

@@ -290,11 +290,7 @@ func (c *Call) Sees(at rbac.Scope) bool {
 }
 
 func (c *Call) action() (rbac.Action, error) {
-	name := c.Route.Action
-	if strings.Contains(name, "{type}") {
-		name = strings.Replace(name, "{type}", c.ResourceType(), 1)
-	}
-	a, err := rbac.ParseAction(name)
+	a, err := rbac.ParseAction(strings.Replace(c.Route.Action, "{type}", c.ResourceType(), 1))
 	if err != nil {
 		return a, Bad("InvalidResourceType", "The resource type in the request is not valid.")
 	}
