@@ -226,12 +226,12 @@ func (a *Assertion) readClaims(p AssertionPolicy) error {
 			a.ID, ok = v.Str()
 			ok = ok && len(a.ID) <= maxKid
 		case "exp":
-			a.Expires, ok = date(v)
+			a.Expires, ok = moment(v)
 			exp = true
 		case "nbf":
-			a.NotBefore, ok = date(v)
+			a.NotBefore, ok = moment(v)
 		case "iat":
-			a.IssuedAt, ok = date(v)
+			a.IssuedAt, ok = moment(v)
 		}
 		if !ok {
 			bad = name
@@ -245,6 +245,13 @@ func (a *Assertion) readClaims(p AssertionPolicy) error {
 		return refuse(ClassClaims, "iss, sub, aud or exp is missing")
 	}
 	return nil
+}
+
+// moment is date for assertions: others write them, and some write fractions of
+// a second.
+func moment(v jws.Value) (int64, bool) {
+	n, ok := v.Seconds()
+	return n, ok && n >= 0 && n <= maxDate
 }
 
 // CertificateKeys returns a Find for an application's registered certificates.
