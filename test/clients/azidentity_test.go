@@ -126,6 +126,7 @@ func TestAzidentityApplications(t *testing.T) {
 			},
 		} {
 			t.Run(place+"/"+name, func(t *testing.T) {
+				completes(t, azidentityGo, name+", "+place)
 				cred, err := make()
 				if err != nil {
 					t.Fatal(err)
@@ -153,6 +154,7 @@ func TestAzidentityPeople(t *testing.T) {
 	for place, o := range places(c) {
 		off := place == "own address"
 		t.Run(place+"/device code", func(t *testing.T) {
+			completes(t, azidentityGo, "device code and refresh, "+place)
 			cred, err := azidentity.NewDeviceCodeCredential(&azidentity.DeviceCodeCredentialOptions{
 				ClientOptions: o, DisableInstanceDiscovery: off, TenantID: string(c.Tenant.ID), ClientID: string(directory.AKSClient),
 				UserPrompt: func(_ context.Context, m azidentity.DeviceCodeMessage) error {
@@ -173,6 +175,7 @@ func TestAzidentityPeople(t *testing.T) {
 			c.Verify(get(t, cred, "https://management.azure.com/.default"), "https://management.azure.com")
 		})
 		t.Run(place+"/password", func(t *testing.T) {
+			completes(t, azidentityGo, "user name and password, "+place)
 			//lint:ignore SA1019 people still use it, and so does kubelogin
 			cred, err := azidentity.NewUsernamePasswordCredential(string(c.Tenant.ID), string(directory.AKSClient), "ann@contoso.example", harness.Password, &azidentity.UsernamePasswordCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: off})
 			if err != nil {
@@ -187,8 +190,9 @@ func TestAzidentityPeople(t *testing.T) {
 // address with a free port, the answer as a form.
 func TestMSALInteractive(t *testing.T) {
 	c := harness.Start(t)
-	for _, authority := range []string{c.URL + "/" + string(c.Tenant.ID), "https://login.microsoftonline.com/organizations"} {
-		t.Run(authority, func(t *testing.T) {
+	for place, authority := range map[string]string{"own address": c.URL + "/" + string(c.Tenant.ID), "public cloud": "https://login.microsoftonline.com/organizations"} {
+		t.Run(place, func(t *testing.T) {
+			completes(t, msalGo, "authorization code with PKCE, refresh, claims challenge, "+place)
 			client, err := public.New(string(directory.AzureCLI), public.WithAuthority(authority), public.WithHTTPClient(asPublicCloud(c)), public.WithInstanceDiscovery(!strings.HasPrefix(authority, c.URL)), public.WithClientCapabilities([]string{"cp1"}))
 			if err != nil {
 				t.Fatal(err)
@@ -256,6 +260,7 @@ func answer(t *testing.T, b *harness.Browser) {
 // TestMSALConfidential redeems a code and acts on behalf of a person, with a
 // certificate.
 func TestMSALConfidential(t *testing.T) {
+	completes(t, msalGo, "authorization code with a secret; on-behalf-of with a certificate")
 	c := harness.Start(t)
 	cert, key := selfSigned(t)
 	api, apiSP := c.AddApp("Orders", func(a *directory.Application) {
@@ -323,6 +328,7 @@ func TestMSALConfidential(t *testing.T) {
 
 // TestAzidentityErrors shows that the library reads our refusals as Entra's.
 func TestAzidentityErrors(t *testing.T) {
+	completes(t, azidentityGo, "reads a refusal (AADSTS code and status)")
 	c := harness.Start(t)
 	app, _ := c.AddApp("CI", func(a *directory.Application) { a.Credentials.Passwords = []directory.Password{c.Secret("ci-secret")} })
 	cred, err := azidentity.NewClientSecretCredential(string(c.Tenant.ID), string(app.AppID), "wrong", &azidentity.ClientSecretCredentialOptions{ClientOptions: places(c)["own address"], DisableInstanceDiscovery: true})

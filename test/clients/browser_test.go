@@ -142,6 +142,7 @@ func (a *app) register(c *harness.Cloud) *directory.Application {
 // TestChromium signs in with a real browser: the forms, the policy about where
 // forms may lead, consent, and the self-sending answer.
 func TestChromium(t *testing.T) {
+	completes(t, chrome, "password, consent, answers by query and form_post")
 	c := harness.Start(t)
 	ctx := chromium(t, c)
 	a := newApp(t)
@@ -169,6 +170,7 @@ func TestChromium(t *testing.T) {
 // TestChromiumPasskey registers a passkey with a virtual authenticator, signs in
 // with it as a second factor and then instead of a password.
 func TestChromiumPasskey(t *testing.T) {
+	completes(t, chrome, "passkey: registration, sign-in, second factor")
 	c := harness.Start(t)
 	ctx := chromium(t, c)
 	a := newApp(t)
@@ -220,6 +222,7 @@ func TestChromiumPasskey(t *testing.T) {
 // than the screen, every field has a label, and text stands out enough. With
 // ENTRANCE_SCREENSHOTS=DIR it keeps pictures of what it saw.
 func TestChromiumLayout(t *testing.T) {
+	completes(t, chrome, "every page at 360, 768 and 1280 px, light and dark, device code page")
 	c := harness.Start(t)
 	ctx := chromium(t, c)
 	a := newApp(t)

@@ -93,6 +93,8 @@ func TestNode(t *testing.T) {
 	for _, f := range nodeFlows {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
+			client, flow, _ := strings.Cut(f.name, " ")
+			completes(t, map[string]string{"msal-node": msalNode, "@azure/identity": identityNode}[client], flow)
 			claims := c.Verify(nodeRun(t, c, dir, ca, settings, f.name), aks)
 			if want := map[bool]directory.ObjectID{true: c.User.ID, false: sp.ID}[f.person]; claims.Object != want {
 				t.Errorf("token for %s, want %s", claims.Object, want)

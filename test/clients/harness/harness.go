@@ -304,7 +304,7 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "harness"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		DNSNames:    []string{"localhost", "login.microsoftonline.com"},
+		DNSNames:    []string{"localhost", "login.microsoftonline.com", "management.azure.com", "graph.microsoft.com"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
