@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/token"
 	"github.com/entrance-id/entrance/test/clients/harness"
 )
@@ -138,7 +140,8 @@ func TestDeviceCodeV1(t *testing.T) {
 	if r.Text("resource") != aksApp || r.Text("expires_in") == "" || r.Text("expires_on") == "" || r.Text("not_before") == "" || r.Text("refresh_token") == "" || r.Text("id_token") == "" {
 		t.Errorf("v1 response: %s", r.Body)
 	}
-	c.Verify(r.Text("access_token"), aksApp)
+	// kubelogin --legacy asks for the id and must get what old clusters take.
+	c.Verify(r.Text("access_token"), "spn:"+aksApp)
 	// spn: survives in the audience, as old clients expect.
 	r = c.Post(base+"/oauth2/token", "grant_type", "refresh_token", "client_id", aksCli, "resource", "spn:"+aksApp, "refresh_token", r.Text("refresh_token")).Want(c)
 	c.Verify(r.Text("access_token"), "spn:"+aksApp)
@@ -160,12 +163,34 @@ func TestClientCredentials(t *testing.T) {
 	}
 	v1 := c.Post(c.V1TokenPath(), "grant_type", "client_credentials", "client_id", string(app.AppID), "client_secret", "hunter2hunter2", "resource", "https://management.azure.com/").Want(c)
 	c.Verify(v1.Text("access_token"), "https://management.azure.com/")
+	legacy := c.Post(c.V1TokenPath(), "grant_type", "client_credentials", "client_id", string(app.AppID), "client_secret", "hunter2hunter2", "resource", aksApp).Want(c)
+	c.Verify(legacy.Text("access_token"), "spn:"+aksApp)
+	arm := c.Post(c.V1TokenPath(), "grant_type", "client_credentials", "client_id", string(app.AppID), "client_secret", "hunter2hunter2", "resource", string(directory.ARM)).Want(c)
+	c.Verify(arm.Text("access_token"), string(directory.ARM))
 	if v1.Text("resource") != "https://management.azure.com/" || v1.Text("expires_in") == "" {
 		t.Errorf("v1 response: %s", v1.Body)
 	}
 	// HTTP Basic, encoded as RFC 6749 says.
 	h := map[string][]string{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(string(app.AppID)+":hunter2hunter2"))}}
 	c.PostWith(h, c.TokenPath(), "grant_type", "client_credentials", "scope", "https://graph.microsoft.com/.default").Want(c)
+}
+
+func TestManagedIdentityAudience(t *testing.T) {
+	c := harness.Start(t)
+	_, sp := c.AddApp("machine", nil)
+	c.Update(func(tx *store.Tx) error {
+		return state.ServicePrincipals.Modify(tx, state.Key(c.Tenant.ID, sp.ID), func(p *directory.ServicePrincipal) error {
+			p.Type = "ManagedIdentity"
+			return nil
+		})
+	})
+	m, err := c.Provider.IssueManagedIdentity(t.Context(), c.Tenant.ID, sp.ID, aksApp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims := c.Verify(m.Text, aksApp); claims.Object != sp.ID {
+		t.Errorf("token for %s", claims.Object)
+	}
 }
 
 func TestPasswordGrant(t *testing.T) {

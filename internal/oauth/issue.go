@@ -51,7 +51,7 @@ func (p *Provider) mint(c *call, g *grant) (*minted, error) {
 	f.Lifetime = g.lifetime(c.now)
 	f.Cnf = g.cnf
 	f.Resource = token.Resource{
-		AppID: g.target.AppID, Audience: g.target.audience, Version: versionOf(g.target.TokenVersion),
+		AppID: g.target.AppID, Audience: g.target.aud(), Version: versionOf(g.target.TokenVersion),
 		GroupClaims: g.target.GroupClaims, Optional: g.target.Optional.AccessToken, FirstParty: g.target.firstParty(),
 	}
 	if f.Resource.FirstParty && (g.target.AppID == directory.Graph || g.target.AppID == directory.ARM) {

@@ -50,6 +50,7 @@ func (p *Provider) IssueManagedIdentity(ctx context.Context, tenant directory.Te
 	if g.target, err = p.resource(c, c.tenant, &wanted{name: resource, dotAll: true}); err != nil {
 		return ManagedToken{}, managedError(err)
 	}
+	g.target.prefixed = false // the managed identity endpoint names a resource as it was asked for
 	if g.target.AssignmentRequired {
 		if _, ok := state.AppRoles(c.view, tenant, sp.ID, g.target.ServicePrincipal, c.now); !ok {
 			return ManagedToken{}, errs.New(errs.Forbidden, "The managed identity is not assigned to a role for the application '%s'.", g.target.DisplayName)

@@ -127,6 +127,16 @@ func (w *wanted) oidc() (list []string) {
 type target struct {
 	*directory.ServicePrincipal
 	audience string
+	// prefixed is whether the token names the resource behind spn:.
+	prefixed bool
+}
+
+// aud is the name of the resource in the token.
+func (t *target) aud() string {
+	if t.prefixed {
+		return "spn:" + t.audience
+	}
+	return t.audience
 }
 
 func (t *target) firstParty() bool {
@@ -158,7 +168,16 @@ func (p *Provider) resource(c *call, tenant *directory.Tenant, w *wanted) (*targ
 		}
 		return nil, fault(500011, name, tenant.ID)
 	}
-	return p.checkTarget(sp, name, err)
+	t, err := p.checkTarget(sp, name, err)
+	if err == nil && c.v1 {
+		// The v1 endpoint names a resource that was asked for by its id behind
+		// spn:, which is what clusters of the legacy client integration expect.
+		// Microsoft's own APIs, which the clusters' servers are not, know
+		// themselves by the bare id.
+		_, isID := directory.ParseGUID(name)
+		t.prefixed = isID && (!t.firstParty() || t.AppID == directory.AKSServer || t.AppID == directory.ArcServer)
+	}
+	return t, err
 }
 
 func (p *Provider) checkTarget(sp *directory.ServicePrincipal, name string, err error) (*target, error) {
@@ -168,7 +187,7 @@ func (p *Provider) checkTarget(sp *directory.ServicePrincipal, name string, err 
 	if !sp.Enabled {
 		return nil, fault(500014, name)
 	}
-	return &target{sp, name}, nil
+	return &target{ServicePrincipal: sp, audience: name}, nil
 }
 
 // elsewhere finds an application that exists, but not in this tenant.
