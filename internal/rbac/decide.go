@@ -142,6 +142,9 @@ func (d *decision) denied() *DenyAssignment {
 		if i >= 0 {
 			id = d.r.Principal.Groups[i]
 		}
+		if !d.t.known.has(string(id)) {
+			continue
+		}
 		if deny := d.denyOf(id); deny != nil && found == nil {
 			if found = deny; d.tr == nil {
 				return found
@@ -201,6 +204,9 @@ func (d *decision) grants() Decision {
 		id := d.r.Principal.ID
 		if i >= 0 {
 			id = d.r.Principal.Groups[i]
+		}
+		if !d.t.known.has(string(id)) {
+			continue
 		}
 		h, ok := d.t.principals.get(string(id))
 		if !ok {

@@ -25,6 +25,7 @@ type tenant struct {
 	roles       trie[*Role]           // custom roles by GUID
 	assignments trie[*RoleAssignment] // by name
 	principals  trie[*holding]        // role assignments by principal
+	known       filter                // every principal of principals and denied
 	denies      trie[*DenyAssignment] // by name
 	denied      trie[[]*DenyAssignment]
 	groups      trie[string] // management group -> parent, or "" at the top
@@ -171,12 +172,28 @@ func (c PutAssignment) apply(e *edit, s *Snapshot) error {
 		t.assignments = t.assignments.set(e, a.Name, a)
 		h, _ := t.principals.get(string(a.PrincipalID))
 		t.principals = t.principals.set(e, string(a.PrincipalID), h.with(e, a))
+		t.known = t.known.with(e, string(a.PrincipalID), t.holders)
 		return nil
 	})
 }
 
 func (c DeleteAssignment) apply(e *edit, s *Snapshot) error {
 	return s.change(e, c.Tenant, func(t *tenant) error { t.drop(e, strings.ToLower(c.Name)); return nil })
+}
+
+// holders yields every principal that a role or deny assignment names; some
+// twice.
+func (t *tenant) holders(yield func(string) bool) {
+	for id := range t.principals.all() {
+		if !yield(id) {
+			return
+		}
+	}
+	for id := range t.denied.all() {
+		if !yield(id) {
+			return
+		}
+	}
 }
 
 // drop takes a role assignment out of both indexes.
@@ -257,6 +274,7 @@ func (c PutDeny) apply(e *edit, s *Snapshot) error {
 			list, _ := t.denied.get(string(p))
 			if !slices.Contains(list, d) { // a principal named twice
 				t.denied = t.denied.set(e, string(p), append(slices.Clip(list), d))
+				t.known = t.known.with(e, string(p), t.holders)
 			}
 		}
 		return nil
