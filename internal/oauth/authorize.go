@@ -4,12 +4,15 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/token"
 )
 
 // authorization is a request to the authorization endpoint whose client and
@@ -24,6 +27,8 @@ type authorization struct {
 	code, id, access  bool
 	challenge, method string
 	prompt            []string
+	maxAge            time.Duration // of the sign-in; negative when any is good
+	hinted            string        // who the id_token_hint is about
 	want              *wanted
 	claims            conditionalaccess.ClaimsRequest
 	back              backState
@@ -232,6 +237,9 @@ func (p *Provider) readRequest(c *call, a *authorization) error {
 			return fault(9002313, "the value of 'prompt' is not supported")
 		}
 	}
+	if err := p.readHints(c, a); err != nil {
+		return err
+	}
 	if !c.v1 {
 		if _, err := c.need("scope"); err != nil {
 			return err
@@ -248,6 +256,30 @@ func (p *Provider) readRequest(c *call, a *authorization) error {
 		return err
 	}
 	return p.readBack(c, a)
+}
+
+// readHints reads what the request says of the sign-in that it wants.
+func (p *Provider) readHints(c *call, a *authorization) error {
+	a.maxAge = -1
+	if s := c.form.Get("max_age"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return fault(9002313, "the value of 'max_age' is not a number of seconds")
+		}
+		a.maxAge = time.Duration(n) * time.Second
+	}
+	if hint := c.form.Get("id_token_hint"); hint != "" {
+		v := &token.Verifier{Keys: p.cfg.Trust}
+		claims, err := v.VerifyIDTokenHint(hint, a.cl.id, c.now)
+		if err != nil {
+			return fault(9002313, "the id_token_hint is not an ID token of this application").WithCause(err)
+		}
+		a.hinted = string(claims.Object)
+		if u, err := state.Users.Get(c.view, state.Key(claims.Tenant, claims.Object)); err == nil {
+			a.hinted = u.UserPrincipalName
+		}
+	}
+	return nil
 }
 
 func (a *authorization) readPKCE(f url.Values) error {
@@ -334,6 +366,14 @@ func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error)
 	}
 	if len(at.hint) > 256 {
 		at.hint = ""
+	}
+	if a.hinted != "" {
+		at.hint = a.hinted
+	}
+	if a.maxAge >= 0 {
+		// From the request's first arrival: whoever signs in because of it is in
+		// time when they come back.
+		at.fresh = a.back.Started.Add(-a.maxAge)
 	}
 	for _, v := range a.prompt {
 		switch v {
