@@ -24,7 +24,7 @@ import (
 
 func newCluster(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "cluster", Short: "Connect clusters that somebody else runs"}
-	c.AddCommand(newConnect(e), newCheck(e))
+	c.AddCommand(newConnect(e), newCheck(e), newTrustIssuer(e), newDistrustIssuer(e), newIssuers(e))
 	return c
 }
 
@@ -105,12 +105,7 @@ server reads the files again by itself) and changes nothing else unless asked to
 }
 
 // exactName demands one argument, the name of a cluster.
-func exactName(c *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usageError{fmt.Errorf("'%s' takes the name of one cluster", c.CommandPath())}
-	}
-	return nil
-}
+var exactName = oneArgument("the name of one cluster")
 
 // member returns the object in doc under name, which it makes if need be.
 func member(doc map[string]any, name string) map[string]any {

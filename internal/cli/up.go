@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 	verbose := c.Flags().Bool("verbose", false, "log every refusal too")
 	endpoints := c.Flags().StringSlice("etcd-endpoints", nil, "keep the state in this etcd cluster instead of the embedded one")
 	legacy := c.Flags().Bool("legacy-integration", false, "allow clusters with a server and a client application of their own, which AKS has retired")
+	networks := c.Flags().StringSlice("issuer-networks", nil, "networks (CIDR) in which OpenID Connect issuers may be although they are not public")
 	child := c.Flags().Bool("child", false, "")
 	if err := c.Flags().MarkHidden("child"); err != nil {
 		panic(err)
@@ -61,6 +63,10 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *base < 1 || *base > 65535-7 {
 			return usageError{fmt.Errorf("--port-base is a number from 1 to %d, not %d", 65535-7, *base)}
+		}
+		issuers, err := prefixes(*networks)
+		if err != nil {
+			return err
 		}
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
@@ -82,17 +88,29 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 		cfg := server.Config{
 			DataDir: abs, Ports: server.PortsFrom(*base), EtcdEndpoints: *endpoints,
 			Sample: true, Cluster: !*noCluster, Proxy: true, LegacyIntegration: *legacy,
-			KubeBinary: kubeBinary(),
+			IssuerNetworks: issuers, KubeBinary: kubeBinary(),
 		}
 		return up(c.Context(), e, cfg, level, logTo, report)
 	}
 	return c
 }
 
+// prefixes parses networks.
+func prefixes(list []string) (out []netip.Prefix, err error) {
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--issuer-networks: %q is not a network such as 10.0.0.0/8", s)}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
 // childArgs returns the flags that were given, for the child of --detach.
 func childArgs(c *cobra.Command) []string {
 	args := []string{"up", "--child"}
-	for _, name := range []string{"port-base", "no-cluster", "verbose", "etcd-endpoints", "legacy-integration"} {
+	for _, name := range []string{"port-base", "no-cluster", "verbose", "etcd-endpoints", "legacy-integration", "issuer-networks"} {
 		if f := c.Flags().Lookup(name); f.Changed {
 			args = append(args, "--"+name+"="+strings.Trim(f.Value.String(), "[]"))
 		}

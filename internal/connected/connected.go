@@ -94,9 +94,6 @@ func New(cfg Config) (*Service, error) {
 	}, nil
 }
 
-// Tables returns the tables that this package needs.
-func Tables() []store.AnyTable { return state.ConnectedTables() }
-
 // Defaults of a connected tenant: the public cloud.
 const (
 	DefaultAuthority = "https://login.microsoftonline.com"

@@ -143,7 +143,7 @@ func newWorld(t *testing.T) *world {
 
 	// The other side: a hosted tenant with an administrator, one cluster of it
 	// and one of the cloud's tenant.
-	w.store = storetest.Open(t, append(state.Tables(), connected.Tables()...)...)
+	w.store = storetest.Open(t, state.Tables()...)
 	w.home = directory.TenantID(directory.NewGUID())
 	w.group = directory.ObjectID(directory.NewGUID())
 	w.admin = &directory.User{Tenant: w.home, ID: directory.ObjectID(directory.NewGUID()), UserPrincipalName: "root@home.example", DisplayName: "root", Enabled: true}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/entrance-id/entrance/internal/arm"
+	"github.com/entrance-id/entrance/internal/connected"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph"
@@ -38,6 +39,7 @@ type services struct {
 	policy     *policy.Keeper
 	logs       *logs
 	privileged *privileged.Service
+	connected  *connected.Service
 	resources  *resources
 }
 
@@ -94,7 +96,14 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	foreign, err := issuer.New(issuer.Config{Clock: s.clock, Logger: s.log, Local: documents})
+	foreign, err := issuer.New(issuer.Config{Clock: s.clock, Logger: s.log, Local: documents, AllowAddresses: s.cfg.IssuerNetworks})
+	if err != nil {
+		return nil, err
+	}
+	v.connected, err = connected.New(connected.Config{
+		Store: s.store, Clock: s.clock, Logger: s.log, Documents: foreign,
+		Own: func(name string) bool { _, hosted := trust.Issuer(name); return hosted },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +166,10 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	v.webhook = webhook.New(webhook.Config{
-		Store: s.store, Clock: s.clock, Keys: trust, Logger: s.log, Metrics: s.metrics, Pods: pods, Observer: records,
-		LegacySecret: arm.LegacySecret,
-		Azure:        &azure{access: s.access, log: s.log, resources: v.resources},
-		MaxAge:       store.StaleAfter,
+		Store: s.store, Clock: s.clock, Keys: v.connected.Beside(trust), Connected: v.connected,
+		Logger: s.log, Metrics: s.metrics, Pods: pods, Observer: records, LegacySecret: arm.LegacySecret,
+		Azure:  &azure{access: s.access, log: s.log, resources: v.resources},
+		MaxAge: store.StaleAfter,
 	})
 	v.imds, err = imds.New(imds.Config{
 		Sources: machine{s.store, s.Status}, Tokens: managedTokens{provider}, Clock: s.clock, Logger: s.log,

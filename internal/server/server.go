@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,10 @@ type Config struct {
 	// LegacyIntegration lets clusters be made with a server and a client
 	// application of their own, which AKS has retired.
 	LegacyIntegration bool
+	// IssuerNetworks are networks in which OpenID Connect issuers may be although
+	// no public one can: federated credentials, connected tenants and clusters'
+	// further issuers are otherwise fetched from public addresses only.
+	IssuerNetworks []netip.Prefix
 	// KubeBinary is the path of entrance-kube.
 	KubeBinary string
 
@@ -194,7 +199,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.serve()
-	if s.control, err = serveControl(s.paths, s.Status, s.requestStop, s.accessRoutes, s.connectRoutes, s.identityRoutes); err != nil {
+	if s.control, err = serveControl(s.paths, s.Status, s.requestStop, s.accessRoutes, s.connectRoutes, s.identityRoutes, s.tenantRoutes); err != nil {
 		return err
 	}
 	if err := s.startClusters(ctx, sample); err != nil {
@@ -202,6 +207,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.wg.Go(func() { s.services.arm.Run(background) })
 	s.wg.Go(func() { s.services.privileged.Run(background) })
+	s.wg.Go(func() { s.services.connected.Run(background) })
 	s.health.started.Store(true)
 	return nil
 }

@@ -80,8 +80,3 @@ var (
 
 // ClusterIssuerKey returns the key of a cluster's trust in an issuer.
 func ClusterIssuerKey(cluster, issuer string) string { return join(cluster, issuer) }
-
-// ConnectedTables returns the tables of this file.
-func ConnectedTables() []store.AnyTable {
-	return []store.AnyTable{ConnectedTenants, ConnectedUsers, ClusterIssuers}
-}

@@ -237,6 +237,7 @@ func Tables() []store.AnyTable {
 		Grants, AppRoleAssignments, RoleAssignments, Deleted,
 		Subscriptions, ManagementGroups, Resources, Clusters,
 		AccessAssignments, AccessRoles, AccessDenies, SigningKeys, Authorities,
+		ConnectedTenants, ConnectedUsers, ClusterIssuers,
 	}
 }
 

@@ -79,7 +79,9 @@ func (n *plan) aadTenant(given wire.Document) (directory.TenantID, error) {
 	if !ok {
 		return "", invalid("aadProfile.tenantID", "'%.50s' is not a tenant id.", text)
 	}
-	if _, err := state.Tenants.Get(n.r, id); err != nil {
+	_, noHost := state.Tenants.Get(n.r, id)
+	_, notConnected := state.ConnectedTenants.Get(n.r, id)
+	if noHost != nil && notConnected != nil {
 		return "", wire.BadRequest("The Azure AD tenant '%s' was not found.", id).On("aadProfile.tenantID")
 	}
 	return directory.TenantID(id), nil
