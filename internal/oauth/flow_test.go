@@ -203,6 +203,24 @@ func TestPasswordGrant(t *testing.T) {
 	}
 }
 
+// TestPasswordGrantIsSwitched: a tenant that has not switched the grant on does
+// not even look at the password.
+func TestPasswordGrantIsSwitched(t *testing.T) {
+	c := harness.Start(t)
+	c.Update(func(tx *store.Tx) error {
+		return state.Tenants.Modify(tx, string(c.Tenant.ID), func(t *directory.Tenant) error {
+			t.PasswordGrant = false
+			return nil
+		})
+	})
+	for _, password := range []string{harness.Password, "wrong"} {
+		r := c.Post(c.TokenPath(), "grant_type", "password", "client_id", az, "username", "ann@contoso.example", "password", password, "scope", armScope)
+		if r.Status == 200 || r.Code() == 50126 || r.Text("access_token") != "" {
+			t.Errorf("%q: %d %s", password, r.Status, r.Body)
+		}
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	c := harness.Start(t)
 	tid := string(c.Tenant.ID)
