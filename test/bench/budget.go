@@ -65,6 +65,5 @@ var budgets = map[string]budget{
 	"cluster/admin-group-removed-to-refused":    atMost(2),
 	"cluster/role-assigned-to-allowed":          atMost(2),
 	"cluster/role-unassigned-to-refused":        atMost(2),
-	"cluster/user-disabled-to-refused":          atMost(2),
 	"scale/server-memory":                       atMost(1024),
 }
