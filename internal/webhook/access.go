@@ -115,7 +115,7 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 	if err != nil {
 		return user, Decision{Deny, reasonDisabled}
 	}
-	if !slices.Contains(p.names, spec.User) {
+	if !named(p, spec.User) {
 		// Somebody impersonates with an oid that is not theirs to name. It
 		// buys nothing, and it is not for this webhook to refuse.
 		return user, Decision{}
@@ -168,7 +168,7 @@ func (s *Service) subject(q *question, spec *authorizationv1.SubjectAccessReview
 		return u, Decision{}, true
 	}
 	p, err := principal(q.view, q.cluster.Tenant, oid)
-	if err != nil || !slices.Contains(p.names, spec.User) {
+	if err != nil || !named(p, spec.User) {
 		return u, Decision{NoOpinion, reasonNoOID}, false
 	}
 	if !p.enabled {
@@ -176,6 +176,13 @@ func (s *Service) subject(q *question, spec *authorizationv1.SubjectAccessReview
 	}
 	u.Groups = state.Memberships(q.view, q.cluster.Tenant, oid, q.now)
 	return u, Decision{}, true
+}
+
+// named reports whether a review's user name is one of a principal's. Case does
+// not matter, as it does not in the engine: a user principal name is one name
+// however it is written.
+func named(p *account, name string) bool {
+	return slices.ContainsFunc(p.names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 // oidOf returns the one object id of a review's extra.

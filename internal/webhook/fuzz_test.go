@@ -1,0 +1,113 @@
+package webhook_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"github.com/entrance-id/entrance/internal/clock"
+	"github.com/entrance-id/entrance/internal/webhook"
+)
+
+// FuzzSubjectAccessReview: whatever the body is, nobody is allowed anything, unless
+// the fuzzer were to guess an administrator's object id.
+func FuzzSubjectAccessReview(f *testing.F) {
+	w := newWorld(f)
+	for _, spec := range []authorizationv1.SubjectAccessReviewSpec{as(w.dev), as(w.dev, w.admins), as(w.outside)} {
+		spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}
+		b, err := json.Marshal(map[string]any{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"system:admin","nonResourceAttributes":{"path":"/","verb":"get"}}}`))
+	f.Add([]byte(`{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","status":{"allowed":true},"spec":{"user":"u","extra":{"oid":[]},"resourceAttributes":{}}}`))
+	f.Add([]byte(`{"kind":"SubjectAccessReview"`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w.t = t
+		for _, endpoint := range []string{"authorize", "deny"} {
+			code, out := w.postRaw(w.client, "/clusters/"+key+"/"+endpoint, body)
+			switch code {
+			case http.StatusOK:
+				var got authorizationv1.SubjectAccessReview
+				if err := json.Unmarshal(out, &got); err != nil {
+					t.Fatalf("%s answers %q: %v", endpoint, out, err)
+				}
+				if got.Status.Allowed {
+					t.Errorf("%s allows %q", endpoint, body)
+				}
+			case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+			default:
+				t.Errorf("%s: HTTP %d for %q", endpoint, code, body)
+			}
+		}
+	})
+}
+
+// FuzzTokenReview: whatever the body is, nobody is let in, for none holds a
+// token that we signed.
+func FuzzTokenReview(f *testing.F) {
+	w := newWorld(f)
+	for _, token := range []string{"", "a.b.c", "eyJhbGciOiJub25lIn0.e30."} {
+		f.Add(fmt.Appendf(nil, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":%q}}`, token))
+	}
+	f.Add([]byte(`{"apiVersion":"authentication.k8s.io/v1beta1","kind":"TokenReview","status":{"authenticated":true,"user":{"username":"system:admin"}}}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w.t = t
+		code, out := w.postRaw(w.client, "/clusters/"+key+"/authenticate", body)
+		switch code {
+		case http.StatusOK:
+			var got authenticationv1.TokenReview
+			if err := json.Unmarshal(out, &got); err != nil {
+				t.Fatalf("answers %q: %v", out, err)
+			}
+			if got.Status.Authenticated || got.Status.User.Username != "" {
+				t.Errorf("%+v is let in by %q", got.Status.User, body)
+			}
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		default:
+			t.Errorf("HTTP %d for %q", code, body)
+		}
+	})
+}
+
+// TestBoundedStaleness: a view of whose freshness there is no recent proof
+// answers nothing, neither yes nor no; the API server's failure policy decides.
+func TestBoundedStaleness(t *testing.T) {
+	w := newWorld(t)
+	for _, tc := range []struct {
+		maxAge time.Duration
+		want   int
+	}{{time.Nanosecond, http.StatusServiceUnavailable}, {time.Minute, http.StatusBadRequest}, {0, http.StatusBadRequest}} {
+		w.server.Config.Handler = webhook.New(webhook.Config{Store: w.store, Clock: clock.Func(time.Now), Logger: slog.New(slog.DiscardHandler), MaxAge: tc.maxAge})
+		for _, endpoint := range []string{"authenticate", "authorize", "deny"} {
+			if code, out := w.postRaw(w.client, "/clusters/"+key+"/"+endpoint, []byte("{}")); code != tc.want {
+				t.Errorf("%s at a limit of %v: HTTP %d %s, want %d", endpoint, tc.maxAge, code, out, tc.want)
+			}
+		}
+	}
+}
+
+// TestNamesInAnyCase: a user principal name is one name however it is written,
+// for yes and for no.
+func TestNamesInAnyCase(t *testing.T) {
+	w := newWorld(t)
+	spec := as(w.admin)
+	spec.User = "ADA@Contoso.Test"
+	if got := w.access("authorize", spec); !got.Allowed {
+		t.Errorf("authorize: %+v", got)
+	}
+	spec = as(w.dev, w.admins)
+	spec.User = "DEV@Contoso.Test"
+	if got := w.access("deny", spec); !got.Denied {
+		t.Errorf("deny, with a group that is not theirs: %+v", got)
+	}
+}
