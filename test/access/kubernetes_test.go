@@ -1,0 +1,185 @@
+package access_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/entrance-id/entrance/entrancetest"
+	"github.com/entrance-id/entrance/internal/access"
+	"github.com/entrance-id/entrance/internal/rbac/k8s"
+)
+
+// TestRealCluster tries, on one real cluster with Azure RBAC, what the API server
+// itself makes of our answers.
+func TestRealCluster(t *testing.T) {
+	cloud := entrancetest.Start(t)
+	k := cloud.StartCluster(t, entrancetest.ClusterOptions{AzureRBAC: true})
+	t.Run("Kubernetes RBAC", func(t *testing.T) { kubernetesRBAC(t, k) })
+	t.Run("the four roles", func(t *testing.T) { fourRoles(t, cloud, k) })
+}
+
+// kubernetesRBAC makes random roles and bindings, and compares what we say of
+// them with the API server's own authorizer.
+func kubernetesRBAC(t *testing.T, k *entrancetest.Cluster) {
+	config, err := clientcmd.BuildConfigFromFlags("", k.AdminKubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS, config.Burst = -1, 0
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const seed = 5
+	rnd := rand.New(rand.NewPCG(seed, seed))
+	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }
+	some := func(list ...string) (out []string) {
+		for range 1 + rnd.IntN(2) {
+			out = append(out, pick(list...))
+		}
+		return out
+	}
+	resources := []string{"pods", "secrets", "pods/log", "*/scale", "deployments", "*", "pods/*"}
+	rules := func(paths bool) (list []rbacv1.PolicyRule) {
+		for range 1 + rnd.IntN(2) {
+			if paths && rnd.IntN(4) == 0 {
+				list = append(list, rbacv1.PolicyRule{Verbs: some("get", "post", "*"), NonResourceURLs: some("/metrics-x", "/a/*", "/a/b", "/x*", "*")})
+				continue
+			}
+			r := rbacv1.PolicyRule{Verbs: some("get", "list", "delete", "*"), APIGroups: some("", "apps", "*"), Resources: some(resources...)}
+			if rnd.IntN(3) == 0 {
+				r.ResourceNames = some("a", "b")
+			}
+			list = append(list, r)
+		}
+		return list
+	}
+	users, groups, namespaces := []string{"u1", "u2", "system:serviceaccount:default:s"}, []string{"g1", "g2"}, []string{"default", "kube-public"}
+	subjects := func() (list []rbacv1.Subject) {
+		for range 1 + rnd.IntN(2) {
+			switch rnd.IntN(3) {
+			case 0:
+				list = append(list, rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: pick(users...)})
+			case 1:
+				list = append(list, rbacv1.Subject{Kind: "Group", APIGroup: rbacv1.GroupName, Name: pick(groups...)})
+			default:
+				list = append(list, rbacv1.Subject{Kind: "ServiceAccount", Namespace: pick(namespaces...), Name: "s"})
+			}
+		}
+		return list
+	}
+	ctx, api := t.Context(), client.RbacV1()
+	create := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	for i := range 12 {
+		name := fmt.Sprintf("random-%d", i)
+		ns := pick(namespaces...)
+		_, err := api.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules(true)}, metav1.CreateOptions{})
+		create(err)
+		_, err = api.Roles(ns).Create(ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules(false)}, metav1.CreateOptions{})
+		create(err)
+		// Some bind a role that is not there.
+		ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: pick("Role", "ClusterRole"), Name: fmt.Sprintf("random-%d", rnd.IntN(14))}
+		_, err = api.RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: ref, Subjects: subjects()}, metav1.CreateOptions{})
+		create(err)
+		if i%3 == 0 {
+			_, err = api.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}, Subjects: subjects()}, metav1.CreateOptions{})
+			create(err)
+		}
+	}
+	var ours access.KubernetesRBAC
+	clusterRoles, err := api.ClusterRoles().List(ctx, metav1.ListOptions{})
+	create(err)
+	roles, err := api.Roles("").List(ctx, metav1.ListOptions{})
+	create(err)
+	bindings, err := api.RoleBindings("").List(ctx, metav1.ListOptions{})
+	create(err)
+	clusterBindings, err := api.ClusterRoleBindings().List(ctx, metav1.ListOptions{})
+	create(err)
+	ours.ClusterRoles, ours.Roles, ours.RoleBindings, ours.ClusterRoleBindings = clusterRoles.Items, roles.Items, bindings.Items, clusterBindings.Items
+
+	allowed, asked := 0, 0
+	for range 1500 {
+		user, group := pick(users...), pick(groups...)
+		review := &k8s.Review{User: user}
+		spec := authorizationv1.SubjectAccessReviewSpec{User: user, Groups: []string{group, "system:authenticated"}}
+		if rnd.IntN(6) == 0 {
+			n := &k8s.NonResourceAttributes{Path: pick("/metrics-x", "/a/", "/a/b", "/a", "/xyz", "/q"), Verb: pick("get", "post", "put")}
+			review.NonResource = n
+			spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: n.Path, Verb: n.Verb}
+		} else {
+			r := &k8s.ResourceAttributes{Verb: pick("get", "list", "delete", "watch"), Group: pick("", "apps"), Version: "v1", Resource: pick("pods", "secrets", "deployments"),
+				Subresource: pick("", "", "log", "scale"), Namespace: pick("default", "kube-public", "kube-system", ""), Name: pick("", "a", "b", "c")}
+			review.Resource = r
+			spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Verb: r.Verb, Group: r.Group, Version: r.Version, Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace, Name: r.Name}
+		}
+		got, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+		create(err)
+		grants := ours.Allows(user, append(spec.Groups, "system:serviceaccounts"), review)
+		if !strings.HasPrefix(user, "system:") {
+			grants = ours.Allows(user, spec.Groups, review)
+		}
+		asked++
+		if got.Status.Allowed {
+			allowed++
+		}
+		if got.Status.Allowed != (len(grants) > 0) {
+			q, _ := json.Marshal(spec)
+			t.Errorf("the API server says %v (%s), we say %+v, about %s", got.Status.Allowed, got.Status.Reason, grants, q)
+		}
+	}
+	if allowed < asked/20 || allowed > asked*19/20 {
+		t.Errorf("%d of %d allowed: the roles ask too little", allowed, asked)
+	}
+	t.Logf("%d questions, %d allowed", asked, allowed)
+}
+
+// fourRoles tries the roles of AKS with the real kubectl.
+func fourRoles(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster) {
+	if out, err := k.Kubectl(t, "", "create", "namespace", "web"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	type attempt struct {
+		args  string
+		allow string // letters of who may: r(eader) w(riter) a(dmin) c(luster admin)
+	}
+	attempts := []attempt{
+		{"get pods -n web", "rwac"}, {"get secrets -n web", "wac"}, {"create configmap x --from-literal=a=b -n web --dry-run=server", "wac"},
+		{"get roles -n web", "ac"}, {"get nodes", "c"}, {"delete namespace nothing --ignore-not-found", "c"}, {"get --raw /metrics", "c"},
+	}
+	for letter, role := range map[string]string{"r": "Reader", "w": "Writer", "a": "Admin", "c": "Cluster Admin"} {
+		u := cloud.AddUser(t, "role-"+letter)
+		scope := k.ID + "/namespaces/web"
+		if letter == "c" {
+			scope = k.ID
+		}
+		id := builtIn("Azure Kubernetes Service RBAC " + role)
+		cloud.ARM(t, "PUT", scope+"/providers/Microsoft.Authorization/roleAssignments/"+guid(letter)+"?api-version=2022-04-01", map[string]any{"properties": map[string]any{
+			"roleDefinitionId": "/subscriptions/" + cloud.SubscriptionID + "/providers/Microsoft.Authorization/roleDefinitions/" + id, "principalId": u.ID, "principalType": "User",
+		}}, nil)
+		token := cloud.UserToken(t, u, cloud.AKSScope())
+		for _, a := range attempts {
+			out, err := k.Kubectl(t, token, strings.Fields(a.args)...)
+			if want := strings.Contains(a.allow, letter); (err == nil) != want {
+				t.Errorf("%s: kubectl %s: %v, want allowed %v\n%s", role, a.args, err, want, out)
+			} else if !want && (!strings.Contains(out, "Forbidden") && !strings.Contains(out, "forbidden") || !strings.Contains(out, k8s.ReasonDenied)) {
+				t.Errorf("%s: kubectl %s is refused with %s", role, a.args, out)
+			}
+		}
+	}
+}
+
+func guid(letter string) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", letter[0]) }
