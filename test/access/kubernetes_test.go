@@ -3,7 +3,9 @@ package access_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -25,6 +27,29 @@ func TestRealCluster(t *testing.T) {
 	k := cloud.StartCluster(t, entrancetest.ClusterOptions{AzureRBAC: true})
 	t.Run("Kubernetes RBAC", func(t *testing.T) { kubernetesRBAC(t, k) })
 	t.Run("the four roles", func(t *testing.T) { fourRoles(t, cloud, k) })
+	t.Run("a condition that cannot be read is refused", func(t *testing.T) { badCondition(t, cloud, k) })
+}
+
+// badCondition writes an assignment with a broken condition: it is refused when
+// it is written, with the place of the mistake.
+func badCondition(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster) {
+	body := fmt.Sprintf(`{"properties":{"roleDefinitionId":"/subscriptions/%s/providers/Microsoft.Authorization/roleDefinitions/%s","principalId":"%s","principalType":"User","conditionVersion":"2.0","condition":"(!(ActionMatches{'a/b'}) OR ) "}}`,
+		cloud.SubscriptionID, builtIn("Azure Kubernetes Service RBAC Reader"), cloud.Administrator.ID)
+	req, err := http.NewRequest(http.MethodPut, cloud.URL+k.ID+"/providers/Microsoft.Authorization/roleAssignments/"+guid("z")+"?api-version=2022-04-01", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+cloud.AdminToken(t, cloud.ARMScope()))
+	req.Header.Set("Content-Type", "application/json")
+	res, err := cloud.Client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(raw), "column") {
+		t.Errorf("HTTP %d %s (%v), want 400 with the column", res.StatusCode, raw, err)
+	}
 }
 
 // kubernetesRBAC makes random roles and bindings, and compares what we say of
@@ -183,3 +208,30 @@ func fourRoles(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster)
 }
 
 func guid(letter string) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", letter[0]) }
+
+// BenchmarkAssignmentDelay measures how long after a role assignment is asked for
+// kubectl's own question is answered with yes. The budget is two seconds.
+func BenchmarkAssignmentDelay(b *testing.B) {
+	cloud := entrancetest.Start(b)
+	k := cloud.StartCluster(b, entrancetest.ClusterOptions{AzureRBAC: true})
+	u := cloud.AddUser(b, "waiting")
+	token := cloud.UserToken(b, u, cloud.AKSScope())
+	n := 0
+	for b.Loop() {
+		n++
+		namespace := fmt.Sprintf("ns-%d", n) // nothing is remembered about it
+		b.StopTimer()
+		if _, err := k.Kubectl(b, token, "auth", "can-i", "list", "pods", "-n", namespace); err == nil {
+			b.Fatal("allowed before the assignment")
+		}
+		b.StartTimer()
+		cloud.ARM(b, "PUT", fmt.Sprintf("%s/namespaces/%s/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-%012x?api-version=2022-04-01", k.ID, namespace, n), map[string]any{"properties": map[string]any{
+			"roleDefinitionId": "/subscriptions/" + cloud.SubscriptionID + "/providers/Microsoft.Authorization/roleDefinitions/" + builtIn("Azure Kubernetes Service RBAC Reader"), "principalId": u.ID, "principalType": "User",
+		}}, nil)
+		for {
+			if _, err := k.Kubectl(b, token, "auth", "can-i", "list", "pods", "-n", namespace); err == nil {
+				break
+			}
+		}
+	}
+}
