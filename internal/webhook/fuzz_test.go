@@ -111,3 +111,16 @@ func TestNamesInAnyCase(t *testing.T) {
 		t.Errorf("deny, with a group that is not theirs: %+v", got)
 	}
 }
+
+// TestSystemUsersAreToldSo: names that Kubernetes keeps for itself are turned
+// away for that, before anything is looked up.
+func TestSystemUsersAreToldSo(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"system:serviceaccount:a:b", "SYSTEM:admin"} {
+		spec := as(w.admin)
+		spec.User = name
+		if got := w.access("authorize", spec); got.Allowed || got.Denied || got.Reason != "Azure does not have opinion for this user." {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
