@@ -126,7 +126,7 @@ func (s *Service) Connect(ctx context.Context, t state.ConnectedTenant) error {
 	if (t.ClientID == "") != (t.ClientSecret == "") {
 		return errs.New(errs.Invalid, "An application needs both its id and its secret.")
 	}
-	if s.cfg.Own(names(&t).Name(token.V2, t.ID)) {
+	if _, err := state.Tenants.Get(s.store.View(), string(t.ID)); err == nil || s.cfg.Own(names(&t).Name(token.V2, t.ID)) {
 		return errs.New(errs.Exists, "Tenant %s is hosted here and cannot be connected.", t.ID)
 	}
 	if _, err := s.cfg.Documents.Keys(ctx, names(&t).Name(token.V2, t.ID), true); err != nil {

@@ -119,18 +119,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aks, err := state.FindServicePrincipal(c.Store.View(), c.Tenant.ID, directory.AKSServer)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c.Update(func(tx *store.Tx) error {
-		// In Entra tokens for the AKS server application carry the groups.
-		if err := state.ServicePrincipals.Modify(tx, state.Key(c.Tenant.ID, aks.ID), func(p *directory.ServicePrincipal) error {
-			p.GroupClaims = "SecurityGroup"
-			return nil
-		}); err != nil {
-			return err
-		}
 		for _, r := range resource.AppRoles {
 			if r.Value == "GroupMember.Read.All" || r.Value == "User.Read.All" {
 				if err := state.AssignAppRole(tx, &directory.AppRoleAssignment{Tenant: c.Tenant.ID, ID: directory.NewGUID(), Principal: sp.ID, Resource: resource.ID, AppRole: r.ID}); err != nil {

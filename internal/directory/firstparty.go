@@ -40,16 +40,19 @@ func (a *Application) Names() []string {
 }
 
 var (
-	yes        = true
-	localhost  = Platform{RedirectURIs: []string{"http://localhost", "https://login.microsoftonline.com/common/oauth2/nativeclient", "urn:ietf:wg:oauth:2.0:oob"}}
+	yes       = true
+	localhost = Platform{RedirectURIs: []string{"http://localhost", "https://login.microsoftonline.com/common/oauth2/nativeclient", "urn:ietf:wg:oauth:2.0:oob"}}
+	// The tokens of the two server applications say which security groups their
+	// bearer is in, as in Entra: clusters that are asked by somebody without this
+	// directory know them from there.
 	firstParty = []*Application{
 		{
-			AppID: AKSServer, DisplayName: "Azure Kubernetes Service AAD Server",
+			AppID: AKSServer, DisplayName: "Azure Kubernetes Service AAD Server", GroupClaims: "SecurityGroup",
 			API: API{Scopes: []Scope{userScope("34a47c2f-cd0d-47b4-a93c-2c41130c671c", "user.read", "Access Azure Kubernetes Service as you")}},
 		},
 		{AppID: AKSClient, DisplayName: "Azure Kubernetes Service AAD Client", FallbackPub: &yes, PublicClient: localhost},
 		{
-			AppID: ArcServer, DisplayName: "Azure Arc-enabled Kubernetes AAD Server",
+			AppID: ArcServer, DisplayName: "Azure Arc-enabled Kubernetes AAD Server", GroupClaims: "SecurityGroup",
 			API: API{Scopes: []Scope{userScope("c7b9a0a5-8b1c-4bd5-9d05-0b0c8f8e9d7e", "user.read", "Access Azure Arc-enabled Kubernetes as you")}},
 		},
 		{AppID: ArcClient, DisplayName: "Azure Arc-enabled Kubernetes AAD Client", FallbackPub: &yes, PublicClient: localhost},

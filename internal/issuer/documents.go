@@ -75,31 +75,32 @@ func Handles(path string) bool {
 func splitPath(path string) (issuer, document string, ok bool) {
 	for _, document := range []string{discoveryPath, keysPath} {
 		if issuer, ok := strings.CutSuffix(path, "/"+document); ok {
-			_, _, ok = splitIssuer(issuer + "/")
+			_, ok = splitIssuer(issuer + "/")
 			return issuer + "/", document, ok
 		}
 	}
 	return "", "", false
 }
 
-// splitIssuer reads tenant and cluster from the path of an issuer. Each issuer
-// has one spelling.
-func splitIssuer(path string) (tenant directory.TenantID, key string, ok bool) {
+// splitIssuer reads the cluster from the path of an issuer. Each issuer has one
+// spelling.
+func splitIssuer(path string) (key string, ok bool) {
 	rest, ok := strings.CutPrefix(path, issuerPath)
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) != 3 || parts[2] != "" || parts[1] == "" {
-		return "", "", false
+		return "", false
 	}
 	id, ok := directory.ParseGUID(parts[0])
-	return directory.TenantID(id), parts[1], ok && id == parts[0]
+	return parts[1], ok && id == parts[0]
 }
 
 // find returns the cluster whose issuer has the given path. NotFound.
 func (d *Documents) find(path string) (*state.Cluster, error) {
-	tenant, key, ok := splitIssuer(path)
-	if ok {
+	// The record says which tenant is in the address: that of the subscription,
+	// which need not be the one whose people the cluster knows.
+	if key, ok := splitIssuer(path); ok {
 		c, err := state.Clusters.Get(d.store.View(), key)
-		if err == nil && c.Tenant == tenant && c.Issuer == d.base+path {
+		if err == nil && c.Issuer == d.base+path {
 			return c, nil
 		}
 		if err != nil && !errs.Is(err, errs.NotFound) {

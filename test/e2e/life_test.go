@@ -52,9 +52,6 @@ func TestLifeOfACloud(t *testing.T) {
 	want(ada, nil, "Ready", true, "get", "nodes") // the token of before
 	want(admin, nil, "kept", true, "get", "configmaps")
 
-	// While Entrance is down nobody of the directory gets in, and the cluster's
-	// own administrator does: the next test needs the cluster alone, so it is
-	// package cluster's.
 	if out, err := c.entrance("down", "--data-dir", c.data); err != nil {
 		t.Fatalf("down: %v\n%s", err, out)
 	}
