@@ -130,7 +130,7 @@ func (c *cloud) cpu() (time.Duration, error) {
 }
 
 // memory returns the server's resident memory in MiB: the whole process, with
-// the embedded etcd.
+// the embedded etcd where that is in it.
 func (c *cloud) memory() (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.status.PID))
 	if err != nil {
@@ -143,6 +143,25 @@ func (c *cloud) memory() (float64, error) {
 		}
 	}
 	return 0, errors.New("the process has no VmRSS")
+}
+
+// metric returns one of the server's own metrics.
+func (c *cloud) metric(name string) (float64, error) {
+	res, err := http.Get(c.status.Endpoints.Health + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
+		}
+	}
+	return 0, fmt.Errorf("the server has no metric %s", name)
 }
 
 // appToken signs in as the sample's service principal.
