@@ -96,7 +96,7 @@ Ask how it is:                      entrance status`,
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e),
+		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e), newLogs(e),
 	)
 	for _, c := range root.Commands() {
 		refuseArguments(c)

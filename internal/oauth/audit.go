@@ -40,6 +40,10 @@ type SignInEvent struct {
 	Flow        conditionalaccess.AuthFlow
 	Methods     []conditionalaccess.Authentication
 
+	ClientAppType conditionalaccess.ClientAppType
+	// Device is the one whose key was proven; nil: none.
+	Device *conditionalaccess.Device
+
 	Code   int    // AADSTS; 0 is success
 	Reason string // its text
 	// Policies is how each Conditional Access policy came out.

@@ -34,7 +34,8 @@ type grant struct {
 	claims   conditionalaccess.ClaimsRequest
 	cnf      *token.Confirmation
 
-	noAccess bool // an authorization request for an ID token alone
+	noAccess bool                      // an authorization request for an ID token alone
+	device   *conditionalaccess.Device // proven, for the log
 	outcome  conditionalaccess.Outcome
 	tokenID  string
 	logged   bool
@@ -63,6 +64,7 @@ func (p *Provider) permit(c *call, g *grant) error {
 	if f.Device, err = p.device(c, g); err != nil {
 		return fault(50097).WithCause(err)
 	}
+	g.device, g.appType = f.Device, f.ClientAppType
 	g.outcome = p.cfg.Policy.Evaluate(c.r.Context(), f)
 	if g.outcome.Decision == conditionalaccess.Granted {
 		return nil
@@ -186,6 +188,7 @@ func (p *Provider) audit(c *call, g *grant, err error) {
 		ID: c.trace, Correlation: c.correlation, Time: c.now, Address: c.addr, UserAgent: c.r.UserAgent(),
 		Grant: g.name, V1: c.v1, Interactive: g.step.Interactive(), UserName: g.userName, TokenID: g.tokenID,
 		Flow: g.who.Flow, Methods: g.who.Methods, Policies: g.outcome.Policies, Status: g.outcome.Status(),
+		ClientAppType: g.appType, Device: g.device,
 	}
 	if g.tenant != nil {
 		e.Tenant = g.tenant.ID

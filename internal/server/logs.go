@@ -8,6 +8,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/audit"
 	"github.com/entrance-id/entrance/internal/clock"
+	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/oauth"
 	"github.com/entrance-id/entrance/internal/signin"
 	"github.com/entrance-id/entrance/internal/state"
@@ -55,6 +56,7 @@ func (l signIns) SignIn(ctx context.Context, e *oauth.SignInEvent) {
 		Client: e.Client, ClientName: e.ClientName, Resource: e.Resource, ResourceName: e.ResourceName,
 		Address: e.Address, UserAgent: e.UserAgent, Grant: e.Grant, Interactive: e.Interactive,
 		ClientAuth: e.ClientAuth, TokenID: e.TokenID, Flow: e.Flow, Methods: e.Methods,
+		ClientAppType: e.ClientAppType, Device: e.Device,
 		Code: e.Code, Reason: e.Reason, Policies: e.Policies, Status: e.Status,
 	}
 	view := l.store.View()
@@ -63,6 +65,11 @@ func (l signIns) SignIn(ctx context.Context, e *oauth.SignInEvent) {
 	}
 	if p, err := state.ServicePrincipals.Get(view, state.Key(e.Tenant, e.ServicePrincipal)); err == nil {
 		r.ServicePrincipalName, r.ManagedIdentity = p.DisplayName, p.Type == "ManagedIdentity"
+	}
+	if e.Device != nil {
+		if d, ok := state.Devices.First(view, "deviceid", state.Key(e.Tenant, directory.ObjectID(e.Device.ID))); ok {
+			r.DeviceManaged = d.Managed
+		}
 	}
 	l.lost("sign-ins", l.Recorder.SignIn(ctx, r))
 }
