@@ -10,6 +10,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -101,10 +102,13 @@ func (s *Service) allows(q *question, spec *authorizationv1.SubjectAccessReviewS
 	return user, Decision{}
 }
 
-// denies decides for the webhook before Node and RBAC.
+// denies decides for the webhook before Node and RBAC. It goes by the object id
+// alone: the API server may hold a review from before the user was renamed, and
+// an account that is renamed when it is disabled must not slip through. Who
+// impersonates with an object id is held to it as well.
 func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewSpec, _ Attributes) (User, Decision) {
 	oid, ok := oidOf(spec)
-	if !ok {
+	if !ok || reserved(spec.User) {
 		return User{Name: spec.User}, Decision{}
 	}
 	user := User{ID: oid, Name: spec.User}
@@ -114,11 +118,6 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 	p, err := principal(q.view, q.cluster.Tenant, oid)
 	if err != nil {
 		return user, Decision{Deny, reasonDisabled}
-	}
-	if !named(p, spec.User) {
-		// Somebody impersonates with an oid that is not theirs to name. It
-		// buys nothing, and it is not for this webhook to refuse.
-		return user, Decision{}
 	}
 	if !p.enabled {
 		return user, Decision{Deny, reasonDisabled}
@@ -144,7 +143,7 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 // decision says why there is no opinion.
 func (s *Service) subject(q *question, spec *authorizationv1.SubjectAccessReviewSpec) (u User, d Decision, ok bool) {
 	u.Name = spec.User
-	if len(spec.User) >= 7 && strings.EqualFold(spec.User[:7], "system:") {
+	if reserved(spec.User) {
 		return u, Decision{NoOpinion, reasonSystemUser}, false
 	}
 	oid, ok := oidOf(spec)
@@ -178,11 +177,18 @@ func (s *Service) subject(q *question, spec *authorizationv1.SubjectAccessReview
 	return u, Decision{}, true
 }
 
+// reserved reports whether a user name is one that Kubernetes keeps for itself.
+func reserved(name string) bool {
+	return len(name) >= 7 && strings.EqualFold(name[:7], "system:")
+}
+
 // named reports whether a review's user name is one of a principal's. Case does
 // not matter, as it does not in the engine: a user principal name is one name
-// however it is written.
+// however it is written. Only that of ASCII: Unicode folds letters that look
+// like others (ſ and s, the Kelvin sign and k) into one.
 func named(p *account, name string) bool {
-	return slices.ContainsFunc(p.names, func(n string) bool { return strings.EqualFold(n, name) })
+	lower := wildcard.Lower(name)
+	return slices.ContainsFunc(p.names, func(n string) bool { return wildcard.Lower(n) == lower })
 }
 
 // oidOf returns the one object id of a review's extra.

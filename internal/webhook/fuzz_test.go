@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/entrance-id/entrance/internal/clock"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/webhook"
 )
 
@@ -109,6 +113,48 @@ func TestNamesInAnyCase(t *testing.T) {
 	spec.User = "DEV@Contoso.Test"
 	if got := w.access("deny", spec); !got.Denied {
 		t.Errorf("deny, with a group that is not theirs: %+v", got)
+	}
+	// Letters that Unicode folds into those of ASCII are others.
+	for _, name := range []string{"ada@conto\u017fo.test", "ADA@CONTO\u017fO.TEST", "ada@contoso.test ", "ada@contoso.test\x00", string(w.admin.ID)} {
+		spec = as(w.admin)
+		spec.User = name
+		if got := w.access("authorize", spec); got.Allowed || got.Denied {
+			t.Errorf("authorize %q: %+v, want no opinion", name, got)
+		}
+	}
+}
+
+// TestRenamed: the API server may hold a review with the name that the user had.
+// It opens nothing, and hides nothing from the denying webhook.
+func TestRenamed(t *testing.T) {
+	w := newWorld(t)
+	old := as(w.admin, w.admins, w.nested)
+	change := func(f func(*directory.User)) {
+		t.Helper()
+		w.update(func(tx *store.Tx) error {
+			return state.Users.Modify(tx, state.Key(w.tenant, w.admin.ID), func(u *directory.User) error { f(u); return nil })
+		})
+	}
+	change(func(u *directory.User) { u.UserPrincipalName = "left-ada@contoso.test" })
+	if got := w.access("deny", old); got.Denied {
+		t.Errorf("deny, renamed: %+v", got)
+	}
+	if got := w.access("authorize", old); got.Allowed {
+		t.Errorf("authorize, renamed: %+v", got)
+	}
+	w.update(func(tx *store.Tx) error { return state.Unlink(tx, directory.Member, w.tenant, w.admins, w.nested) })
+	if got := w.access("deny", old); !got.Denied || !strings.Contains(got.Reason, string(w.admins)) {
+		t.Errorf("deny, renamed and out of the group: %+v", got)
+	}
+	change(func(u *directory.User) { u.Enabled = false })
+	if got := w.access("deny", as(w.admin)); !got.Denied || !strings.Contains(got.Reason, "disabled") {
+		t.Errorf("deny, renamed and disabled: %+v", got)
+	}
+	// Whoever impersonates a name of Kubernetes' own is not our business.
+	spec := as(w.admin, w.admins)
+	spec.User = "system:serviceaccount:default:robot"
+	if got := w.access("deny", spec); got.Denied {
+		t.Errorf("deny, as a service account: %+v", got)
 	}
 }
 
