@@ -148,11 +148,11 @@ func New(c Config) *Service {
 	if c.Metrics != nil {
 		c.Metrics.MustRegister(s.seconds, s.repeats)
 	}
-	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(maxBody, s.authenticate))
-	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(maxBody, s.authorize))
-	s.mux.HandleFunc("POST /clusters/{key}/deny", s.guard(maxBody, s.deny))
+	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(maxBody, asks, s.authenticate))
+	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(maxBody, asks, s.authorize))
+	s.mux.HandleFunc("POST /clusters/{key}/deny", s.guard(maxBody, asks, s.deny))
 	if c.Pods != nil {
-		s.mux.HandleFunc("POST /clusters/{key}/mutate-pods", s.guard(maxPod, s.mutate))
+		s.mux.HandleFunc("POST /clusters/{key}/mutate-pods", s.guard(maxPod, mutates, s.mutate))
 	}
 	return s
 }
@@ -171,9 +171,14 @@ type question struct {
 	start   time.Time
 }
 
-// guard lets only the cluster's own API server through, reads the body and
-// refuses to answer from a view that is too old.
-func (s *Service) guard(limit int64, next func(w http.ResponseWriter, q *question)) http.HandlerFunc {
+// A cluster asks about people if it has Entra, and has pods changed if it has
+// workload identity. Either may be without the other.
+func asks(c *state.Cluster) bool    { return c.Entra }
+func mutates(c *state.Cluster) bool { return c.WorkloadIdentity }
+
+// guard lets only the cluster's own API server through, if the cluster has what
+// is asked for, reads the body and refuses to answer from a view that is too old.
+func (s *Service) guard(limit int64, has func(*state.Cluster) bool, next func(w http.ResponseWriter, q *question)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		key := r.PathValue("key")
@@ -190,7 +195,7 @@ func (s *Service) guard(limit int64, next func(w http.ResponseWriter, q *questio
 		}
 		view := s.Store.View()
 		c, err := state.Clusters.Get(view, key)
-		if err != nil || !c.Entra {
+		if err != nil || !has(c) {
 			http.Error(w, "Entrance does not know this cluster.", http.StatusNotFound)
 			return
 		}
@@ -221,10 +226,6 @@ func checkPeer(r *http.Request, key string) error {
 
 // mutate answers an admission review of a pod.
 func (s *Service) mutate(w http.ResponseWriter, q *question) {
-	if !q.cluster.WorkloadIdentity {
-		http.Error(w, "Workload identity is not enabled for this cluster.", http.StatusNotFound)
-		return
-	}
 	s.Pods.Serve(w, q.request, q.cluster, q.body)
 	s.seconds.WithLabelValues("mutate", "answered").Observe(time.Since(q.start).Seconds())
 }
