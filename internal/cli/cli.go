@@ -98,21 +98,31 @@ Ask how it is:                      entrance status`,
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e), newLogs(e),
 	)
-	for _, c := range root.Commands() {
-		refuseArguments(c)
-	}
+	refuseArguments(root)
 	return root
 }
 
-// refuseArguments makes stray arguments an error of the command line, for every
-// command that says nothing else.
+// refuseArguments makes stray arguments and unknown sub-commands errors of the
+// command line, for every command that says nothing else.
 func refuseArguments(c *cobra.Command) {
-	if c.Args == nil && c.Runnable() {
+	if c.Args == nil {
+		group := !c.Runnable()
 		c.Args = func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			switch {
+			case len(args) == 0:
+				return nil
+			case !group:
 				return usageError{fmt.Errorf("unexpected argument %q (see '%s --help')", args[0], c.CommandPath())}
 			}
-			return nil
+			hint := ""
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = fmt.Sprintf("; is '%s %s' meant?", c.CommandPath(), near[0])
+			}
+			return usageError{fmt.Errorf("'%s' has no command %q (see '%s --help')%s", c.CommandPath(), args[0], c.CommandPath(), hint)}
+		}
+		if group {
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+			c.SuggestionsMinimumDistance = 2
 		}
 	}
 	for _, sub := range c.Commands() {
