@@ -107,11 +107,12 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	devices := policy.NewDevices(s.store, s.clock, base)
 	provider, err := oauth.New(oauth.Config{
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Names: issuers,
 		Aliases: map[string]directory.AppID{base: directory.Graph},
 		Keys:    s.ring, Trust: trust, Sealer: sealer, SignIn: pages, Accounts: pages, Policy: v.policy,
-		Issuers: foreign, Audit: signIns{records}, Devices: policy.NewDevices(s.store, s.clock, base),
+		Issuers: foreign, Audit: signIns{records}, Devices: devices,
 	})
 	if err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 			}, nil
 		},
 		Passwords: hasher, Audit: governance.Audit(records),
-		Routes: governance.Routes(governance.Config{Privileged: v.privileged, WhatIf: v.policy.WhatIf, Logs: records}),
+		Routes: governance.Routes(governance.Config{Privileged: v.privileged, WhatIf: v.policy.WhatIf, Logs: records, Devices: devices}),
 	})
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		Privileged: v.privileged, LegacyIntegration: s.cfg.LegacyIntegration,
 	})
 	v.arm = resourceManager
-	v.front = front(provider, pages, msgraph, resourceManager, documents, s.adminConsent(&token.Verifier{Keys: trust, Audiences: audiences(directory.ADIbizaUX)}))
+	v.front = front(provider, pages, msgraph, resourceManager, documents, devices, s.adminConsent(&token.Verifier{Keys: trust, Audiences: audiences(directory.ADIbizaUX)}))
 	pods, err := workloadidentity.New(workloadidentity.Config{
 		Accounts: workloadidentity.NewClients(func(c *state.Cluster) (*rest.Config, error) {
 			return s.localClusters().RESTConfig(c.Key)
@@ -205,7 +206,7 @@ func (s *Server) bearer(r *http.Request, v *token.Verifier) (*token.Claims, erro
 
 // front routes the one listener by Host, for the names that the proxy and the
 // hosts file bring here, and by path otherwise.
-func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service, documents, consent http.Handler) http.Handler {
+func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Service, resourceManager *arm.Service, documents, devices, consent http.Handler) http.Handler {
 	graphHosts := map[string]bool{"graph.microsoft.com": true, "graph.windows.net": true}
 	armHosts := map[string]bool{"management.azure.com": true, "management.core.windows.net": true}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -229,6 +230,8 @@ func front(provider *oauth.Provider, pages *signin.Server, msgraph *graph.Servic
 			provider.ServeHTTP(w, r)
 		case pages.Handles(path):
 			pages.ServeHTTP(w, r)
+		case path == policy.ChallengePath:
+			devices.ServeHTTP(w, r)
 		case issuer.Handles(path):
 			documents.ServeHTTP(w, r)
 		case known:

@@ -41,6 +41,8 @@ type Config struct {
 	// WhatIf evaluates an invented sign-in (policy.Keeper.WhatIf).
 	WhatIf func(context.Context, *conditionalaccess.Facts) conditionalaccess.Outcome
 	Logs   Logs
+	// Devices registers devices by proof of their keys. *policy.Devices does.
+	Devices Devices
 }
 
 // service has the handlers.
@@ -49,7 +51,7 @@ type service struct{ Config }
 // Routes returns the routes of this package, for graph.Config.Routes.
 func Routes(c Config) []wire.Route {
 	s := &service{c}
-	return slices.Concat(s.policyRoutes(), s.privilegedRoutes(), s.ruleRoutes(), s.logRoutes(), s.methodRoutes())
+	return slices.Concat(s.policyRoutes(), s.privilegedRoutes(), s.ruleRoutes(), s.logRoutes(), s.methodRoutes(), s.deviceRoutes())
 }
 
 // Recorder keeps directory events. *audit.Recorder is one.
