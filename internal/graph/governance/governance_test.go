@@ -25,7 +25,7 @@ func TestRoutesAreGuarded(t *testing.T) {
 	w.user("nobody")
 	w.callers["no scopes"] = graph.Caller{Tenant: tenantID, ID: w.ids["admin"], Issued: w.clock.Now()}
 	// Ordinary members ask about themselves here, and about nobody else.
-	self := []string{"identityGovernance/", "roleManagement/", "policies/roleManagement"}
+	self := []string{"identityGovernance/", "roleManagement/", "policies/roleManagement", "devices/registerWithProof"}
 	rev := w.store.View().Revision()
 	for _, r := range governance.Routes(governance.Config{}) {
 		path := strings.Replace(r.Pattern, "users/{id}", "users/"+string(w.ids["admin"]), 1)

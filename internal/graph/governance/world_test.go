@@ -82,7 +82,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return c, nil
 		},
-		Routes: governance.Routes(governance.Config{Privileged: privileged.New(w.store, w.clock, logger), WhatIf: keeper.WhatIf, Logs: w.log}),
+		Routes: governance.Routes(governance.Config{Privileged: privileged.New(w.store, w.clock, logger), WhatIf: keeper.WhatIf, Logs: w.log, Devices: policy.NewDevices(w.store, w.clock, "https://localhost:8443")}),
 	})
 	if err != nil {
 		t.Fatal(err)
