@@ -1,0 +1,98 @@
+package policy_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrance-id/entrance/entrancetest"
+	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/rbac"
+)
+
+// within is how soon a running cluster follows a change: the two seconds that are
+// promised, and what kubectl itself takes on a busy machine.
+const within = 4 * time.Second
+
+// eventually waits until kubectl is let in, or refused.
+func eventually(t *testing.T, k *entrancetest.Cluster, token string, allowed bool, args ...string) {
+	t.Helper()
+	var out string
+	var err error
+	start := time.Now()
+	for time.Since(start) < within {
+		if out, err = k.Kubectl(t, token, args...); (err == nil) == allowed {
+			if !allowed && !strings.Contains(out, "Forbidden") {
+				t.Errorf("kubectl %v: refused with %q, want Forbidden", args, out)
+			}
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("kubectl %v: allowed is not %v after %v: %v\n%s", args, allowed, within, err, out)
+}
+
+// TestJustInTime walks through just-in-time access on a real cluster: eligible is
+// Forbidden, activated is allowed without a new token, ended is Forbidden.
+func TestJustInTime(t *testing.T) {
+	cloud := entrancetest.Start(t)
+	admins := cloud.AddGroup(t, "cluster-admins")
+	k := cloud.StartCluster(t, entrancetest.ClusterOptions{AdminGroups: []string{admins.ID}, AzureRBAC: true})
+
+	t.Run("an admin group of the cluster", func(t *testing.T) {
+		ann := cloud.AddUser(t, "ann")
+		token := cloud.UserToken(t, ann, cloud.AKSScope())
+		base := "/identityGovernance/privilegedAccess/group/"
+		request := func(action, duration string) map[string]any {
+			return map[string]any{
+				"action": action, "accessId": "member", "groupId": admins.ID, "principalId": ann.ID, "justification": "INC-4711",
+				"scheduleInfo": map[string]any{"expiration": map[string]any{"type": "afterDuration", "duration": duration}},
+			}
+		}
+		cloud.Graph(t, http.MethodPost, base+"eligibilityScheduleRequests", request("adminAssign", "P30D"), nil)
+		eventually(t, k, token, false, "get", "nodes") // eligible is not active
+		// The password is one factor: the activation needs a second.
+		own := cloud.UserToken(t, ann, cloud.GraphScope())
+		if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", "PT1H")); status != http.StatusBadRequest {
+			t.Errorf("activation without multifactor authentication: HTTP %d %v", status, out)
+		}
+		eventually(t, k, token, false, "get", "nodes")
+		cloud.Graph(t, http.MethodPost, base+"assignmentScheduleRequests", request("adminAssign", "PT1H"), nil)
+		eventually(t, k, token, true, "get", "nodes")
+		cloud.Graph(t, http.MethodPost, base+"assignmentScheduleRequests", request("adminRemove", "PT1H"), nil)
+		eventually(t, k, token, false, "get", "nodes")
+	})
+
+	for _, c := range []struct{ name, scope string }{
+		{"an Azure role at the cluster", k.ID},
+		{"an Azure role at a namespace", k.ID + "/namespaces/default"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bob := cloud.AddUser(t, "bob"+directory.NewGUID()[:8])
+			token := cloud.UserToken(t, bob, cloud.AKSScope())
+			role, ok := rbac.BuiltInRole("Azure Kubernetes Service RBAC Reader")
+			if !ok {
+				t.Fatal("there is no such role")
+			}
+			request := func(plane, kind, duration string) {
+				cloud.ARM(t, http.MethodPut, c.scope+"/providers/Microsoft.Authorization/"+plane+"ScheduleRequests/"+directory.NewGUID()+"?api-version=2020-10-01", map[string]any{
+					"properties": map[string]any{
+						"principalId": bob.ID, "requestType": kind, "justification": "INC-4712",
+						"roleDefinitionId": "/subscriptions/" + cloud.SubscriptionID + "/providers/Microsoft.Authorization/roleDefinitions/" + role.ID,
+						"scheduleInfo":     map[string]any{"expiration": map[string]any{"type": "AfterDuration", "duration": duration}},
+					},
+				}, nil)
+			}
+			request("roleEligibility", "AdminAssign", "P30D")
+			eventually(t, k, token, false, "get", "pods", "-n", "default")
+			request("roleAssignment", "AdminAssign", "PT1H")
+			eventually(t, k, token, true, "get", "pods", "-n", "default")
+			if c.scope != k.ID {
+				eventually(t, k, token, false, "get", "pods", "-n", "kube-public")
+			}
+			request("roleAssignment", "AdminRemove", "PT1H")
+			eventually(t, k, token, false, "get", "pods", "-n", "default")
+		})
+	}
+}
