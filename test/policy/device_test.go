@@ -285,3 +285,17 @@ func TestRegistrationIsRefused(t *testing.T) {
 		t.Errorf("a second key: HTTP %d, want 409", status)
 	}
 }
+
+// form2json sends a form to the tenant's endpoint and decodes the answer,
+// whatever its status.
+func form2json(t *testing.T, cloud *entrancetest.Cloud, path string, form url.Values, out any) {
+	t.Helper()
+	res, err := cloud.Client.PostForm(cloud.URL+"/"+cloud.TenantID+path, form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		t.Fatal(err)
+	}
+}
