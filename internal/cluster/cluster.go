@@ -138,7 +138,7 @@ func (c *Cluster) prepare(spec Spec) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	if spec.Entra != nil {
+	if spec.webhooks() {
 		if err := c.renewWebhookCert(now); err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func (c *Cluster) renewWebhookCert(now time.Time) error {
 		return nil
 	}
 	if c.m.cfg.WebhookClient == nil {
-		return errs.New(errs.Internal, "cluster %s has Entra, but nobody issues certificates for its webhooks", c.key)
+		return errs.New(errs.Internal, "cluster %s has webhooks, but nobody issues certificates for its webhooks", c.key)
 	}
 	cert, err := c.m.cfg.WebhookClient(WebhookOrganization, c.key)
 	if err != nil {
@@ -438,7 +438,7 @@ func (c *Cluster) keepUp(ctx context.Context) error {
 		return nil
 	}
 	now := c.m.cfg.Clock.Now()
-	if v.spec.Entra != nil {
+	if v.spec.webhooks() {
 		if err := c.renewWebhookCert(now); err != nil {
 			return err
 		}

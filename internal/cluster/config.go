@@ -100,10 +100,19 @@ func admission(conf string) object {
 // webhookKubeconfig says how the API server reaches a webhook. The client
 // certificate is named as files: client-go reads those again, so that a
 // renewed certificate needs no restart.
-func webhookKubeconfig(server, user string, e *Entra, conf string) object {
+func webhookKubeconfig(server, user string, ca []byte, conf string) object {
 	return kubeconfigObject(user,
-		object{"server": server, "certificate-authority-data": e.WebhookCA},
+		object{"server": server, "certificate-authority-data": ca},
 		object{"client-certificate": filepath.Join(conf, webhookCert+".crt"), "client-key": filepath.Join(conf, webhookCert+".key")})
+}
+
+// kubeconfig says who the API server is to the pod webhook.
+func (p *PodWebhook) kubeconfig(conf string) (object, error) {
+	host, err := webhookHost(p.URL)
+	if err != nil {
+		return nil, err
+	}
+	return webhookKubeconfig("https://"+host, host, p.CA, conf), nil
 }
 
 // webhookHost returns the host and port of an admission webhook. The API server
@@ -213,22 +222,21 @@ func makePlan(spec *Spec, st *state, c certs, l layout, etcd etcdAccess) (*plan,
 	}
 	apiFiles := []string{authorizationFile, authenticationFile}
 	if e := spec.Entra; e != nil {
-		all[authenticateFile] = webhookKubeconfig(e.AuthenticateURL, spec.Key, e, conf)
-		all[authorizeFile] = webhookKubeconfig(e.AuthorizeURL, spec.Key, e, conf)
+		all[authenticateFile] = webhookKubeconfig(e.AuthenticateURL, spec.Key, e.WebhookCA, conf)
+		all[authorizeFile] = webhookKubeconfig(e.AuthorizeURL, spec.Key, e.WebhookCA, conf)
 		apiFiles = append(apiFiles, authenticateFile, authorizeFile)
 		if e.DenyURL != "" {
-			all[denyFile] = webhookKubeconfig(e.DenyURL, spec.Key, e, conf)
+			all[denyFile] = webhookKubeconfig(e.DenyURL, spec.Key, e.WebhookCA, conf)
 			apiFiles = append(apiFiles, denyFile)
 		}
-		if e.MutatePodsURL != "" {
-			host, err := webhookHost(e.MutatePodsURL)
-			if err != nil {
-				return nil, err
-			}
-			all[admissionFile] = webhookKubeconfig("https://"+host, host, e, conf)
-			all[admissionConfig] = admission(conf)
-			apiFiles = append(apiFiles, admissionFile, admissionConfig)
+	}
+	if spec.Pods != nil {
+		user, err := spec.Pods.kubeconfig(conf)
+		if err != nil {
+			return nil, err
 		}
+		all[admissionFile], all[admissionConfig] = user, admission(conf)
+		apiFiles = append(apiFiles, admissionFile, admissionConfig)
 	}
 	for name, content := range all {
 		if err := add(name, content); err != nil {
@@ -327,9 +335,9 @@ func apiserverArgs(spec *Spec, st *state, c certs, l layout, etcd etcdAccess, si
 			"--authentication-token-webhook-version=v1",
 			// 10 s remain, in front of every authenticator, without a flag.
 			"--authentication-token-webhook-cache-ttl=0s")
-		if spec.Entra.MutatePodsURL != "" {
-			args = append(args, "--admission-control-config-file="+filepath.Join(conf, admissionConfig))
-		}
+	}
+	if spec.Pods != nil {
+		args = append(args, "--admission-control-config-file="+filepath.Join(conf, admissionConfig))
 	}
 	return args
 }

@@ -16,6 +16,8 @@ type Connection struct {
 	// Key is the cluster's key, which its client certificate names.
 	Key   string `json:"key"`
 	Entra *Entra `json:"-"`
+	// Pods, if not nil, is the workload identity webhook.
+	Pods *PodWebhook `json:"-"`
 	// Certificate and PrivateKey are the client certificate by which the API
 	// server proves itself, in PEM.
 	Certificate, PrivateKey []byte `json:"-"`
@@ -34,20 +36,22 @@ func (c *Connection) Files() (map[string][]byte, error) {
 		return nil, err
 	}
 	objects := map[string]object{
-		authenticateFile:  webhookKubeconfig(c.Entra.AuthenticateURL, c.Key, c.Entra, c.Dir),
-		authorizeFile:     webhookKubeconfig(c.Entra.AuthorizeURL, c.Key, c.Entra, c.Dir),
+		authenticateFile:  webhookKubeconfig(c.Entra.AuthenticateURL, c.Key, c.Entra.WebhookCA, c.Dir),
+		authorizeFile:     webhookKubeconfig(c.Entra.AuthorizeURL, c.Key, c.Entra.WebhookCA, c.Dir),
 		authorizationFile: authorization(c.Entra, c.Dir),
 	}
 	if c.Entra.DenyURL != "" {
-		objects[denyFile] = webhookKubeconfig(c.Entra.DenyURL, c.Key, c.Entra, c.Dir)
+		objects[denyFile] = webhookKubeconfig(c.Entra.DenyURL, c.Key, c.Entra.WebhookCA, c.Dir)
 	}
-	if c.Entra.MutatePodsURL != "" {
-		host, err := webhookHost(c.Entra.MutatePodsURL)
+	if c.Pods != nil {
+		if err := c.Pods.validate(c.Key); err != nil {
+			return nil, err
+		}
+		user, err := c.Pods.kubeconfig(c.Dir)
 		if err != nil {
 			return nil, err
 		}
-		objects[admissionFile] = webhookKubeconfig("https://"+host, host, c.Entra, c.Dir)
-		objects[admissionConfig] = admission(c.Dir)
+		objects[admissionFile], objects[admissionConfig] = user, admission(c.Dir)
 	}
 	files := map[string][]byte{webhookCert + ".crt": c.Certificate, webhookCert + ".key": c.PrivateKey}
 	for name, o := range objects {
@@ -68,7 +72,7 @@ func (c *Connection) Flags() []string {
 		"--authentication-token-webhook-cache-ttl=0s",
 		"--authorization-config=" + path.Join(c.Dir, authorizationFile),
 	}
-	if c.Entra.MutatePodsURL != "" {
+	if c.Pods != nil {
 		flags = append(flags, "--admission-control-config-file="+path.Join(c.Dir, admissionConfig))
 	}
 	return flags

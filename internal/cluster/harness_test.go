@@ -75,6 +75,7 @@ type webhooks struct {
 	groups  []string            // ann's
 	deny    string              // what the denying webhook says, if anything
 	down    string              // the path of a webhook that answers 500
+	slow    time.Duration       // how long the mutating webhook takes
 	clients map[string][]string // path to "organization/common name" of callers
 	reviews []authorizationv1.SubjectAccessReviewSpec
 }
@@ -173,8 +174,20 @@ func (w *webhooks) authorize(rw http.ResponseWriter, r *http.Request) {
 
 func (w *webhooks) mutate(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
+	slow := w.slow
+	w.mu.Unlock()
+	select {
+	case <-time.After(slow):
+	case <-r.Context().Done():
+		return
+	}
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(r)
+	if r.URL.Path == w.down {
+		http.Error(rw, "down", http.StatusInternalServerError)
+		return
+	}
 	var review admissionv1.AdmissionReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 		http.Error(rw, err.Error(), http.StatusBadRequest)

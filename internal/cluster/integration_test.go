@@ -124,7 +124,7 @@ func TestCluster(t *testing.T) {
 	t.Run("denying webhook", func(t *testing.T) {
 		w.set(func() { w.groups = []string{otherGroup} })
 		s.Entra = w.entra(otherGroup)
-		s.Entra.MutatePodsURL = w.server.URL + "/mutate"
+		s.Pods = &cluster.PodWebhook{URL: w.server.URL + "/mutate", CA: w.ca.PEM()}
 		s.Entra.DenyURL = w.server.URL + "/deny"
 		before := c.Status()
 		apply(t, m, s)
@@ -185,6 +185,8 @@ func TestCluster(t *testing.T) {
 		})
 	})
 
+	t.Run("mutating webhook down or slow", func(t *testing.T) { mutatorTrouble(t, admin, w) })
+
 	t.Run("kubectl", func(t *testing.T) {
 		link := filepath.Join(t.TempDir(), "kubectl")
 		if err := os.Symlink(binary(t), link); err != nil {
@@ -219,6 +221,14 @@ func TestCluster(t *testing.T) {
 	})
 
 	t.Run("pods", func(t *testing.T) { podLife(t, admin) })
+
+	t.Run("mutating webhook removed", func(t *testing.T) {
+		// After the pods: a scheduler that has just lost its API server for the
+		// second time asks again only after some time.
+		s.Pods = nil
+		apply(t, m, s)
+		noMutator(t, admin)
+	})
 
 	t.Run("service account issuer", func(t *testing.T) { signingKeys(t, m, c, &s) })
 

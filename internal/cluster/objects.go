@@ -57,6 +57,9 @@ func ensureObjects(ctx context.Context, client kubernetes.Interface, spec *Spec)
 		group("system:authenticated", "system:unauthenticated")); err != nil {
 		return err
 	}
+	if err := ensureMutator(ctx, client, spec.Pods); err != nil {
+		return err
+	}
 	if spec.Entra == nil {
 		return deleteBinding(ctx, client, AdminBinding)
 	}
@@ -64,10 +67,7 @@ func ensureObjects(ctx context.Context, client kubernetes.Interface, spec *Spec)
 	for _, g := range spec.Entra.AdminGroups {
 		admins = append(admins, string(g))
 	}
-	if err := ensureBinding(ctx, client, AdminBinding, "cluster-admin", group(admins...)); err != nil {
-		return err
-	}
-	return ensureMutator(ctx, client, spec.Entra)
+	return ensureBinding(ctx, client, AdminBinding, "cluster-admin", group(admins...))
 }
 
 func simulatorClusterRole() *rbacv1.ClusterRole {
@@ -118,41 +118,61 @@ func deleteBinding(ctx context.Context, client kubernetes.Interface, name string
 	return nil
 }
 
+// untouched are the namespaces whose pods the API server creates without asking
+// us: what the control plane and Entrance need in order to run must not wait for
+// a webhook that may need them.
+var untouched = []string{"kube-system", "entrance-system", "azure-workload-identity-system"}
+
+// mutatorTimeout is how long the API server waits for the webhook, in seconds: a
+// slow webhook must not hold the creation of pods up for long.
+const mutatorTimeout = 2
+
+// mutator registers the workload identity webhook. Whoever labels a pod wants it
+// changed, so a pod that could not be is refused (Fail); no other pod is asked
+// about, so that none waits for a webhook that is down.
+func mutator(p *PodWebhook) *admissionv1.MutatingWebhookConfiguration {
+	fail, equivalent, ifNeeded, none := admissionv1.Fail, admissionv1.Equivalent, admissionv1.IfNeededReinvocationPolicy, admissionv1.SideEffectClassNone
+	scope, timeout := admissionv1.AllScopes, int32(mutatorTimeout)
+	return &admissionv1.MutatingWebhookConfiguration{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"},
+		ObjectMeta: metav1.ObjectMeta{Name: mutatorConfig},
+		Webhooks: []admissionv1.MutatingWebhook{{
+			Name:         mutatorName,
+			ClientConfig: admissionv1.WebhookClientConfig{URL: &p.URL, CABundle: p.CA},
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Create},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: &scope},
+			}},
+			FailurePolicy: &fail,
+			MatchPolicy:   &equivalent,
+			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: untouched},
+			}},
+			ObjectSelector:          &metav1.LabelSelector{MatchLabels: map[string]string{"azure.workload.identity/use": "true"}},
+			SideEffects:             &none,
+			TimeoutSeconds:          &timeout,
+			AdmissionReviewVersions: []string{"v1"},
+			ReinvocationPolicy:      &ifNeeded,
+		}},
+	}
+}
+
 // ensureMutator registers the workload identity webhook, or removes it.
-func ensureMutator(ctx context.Context, client kubernetes.Interface, e *Entra) error {
+func ensureMutator(ctx context.Context, client kubernetes.Interface, p *PodWebhook) error {
 	configs := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	if e.MutatePodsURL == "" {
+	if p == nil {
 		if err := configs.Delete(ctx, mutatorConfig, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("removing the workload identity webhook: %w", err)
 		}
 		return nil
 	}
-	fail, equivalent, ifNeeded, none := admissionv1.Fail, admissionv1.Equivalent, admissionv1.IfNeededReinvocationPolicy, admissionv1.SideEffectClassNone
-	scope, timeout := admissionv1.AllScopes, int32(10)
-	want := []admissionv1.MutatingWebhook{{
-		Name:         mutatorName,
-		ClientConfig: admissionv1.WebhookClientConfig{URL: &e.MutatePodsURL, CABundle: e.WebhookCA},
-		Rules: []admissionv1.RuleWithOperations{{
-			Operations: []admissionv1.OperationType{admissionv1.Create},
-			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: &scope},
-		}},
-		FailurePolicy:           &fail,
-		MatchPolicy:             &equivalent,
-		NamespaceSelector:       &metav1.LabelSelector{},
-		ObjectSelector:          &metav1.LabelSelector{MatchLabels: map[string]string{"azure.workload.identity/use": "true"}},
-		SideEffects:             &none,
-		TimeoutSeconds:          &timeout,
-		AdmissionReviewVersions: []string{"v1"},
-		ReinvocationPolicy:      &ifNeeded,
-	}}
+	want := mutator(p)
 	have, err := configs.Get(ctx, mutatorConfig, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		_, err = configs.Create(ctx, &admissionv1.MutatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: mutatorConfig}, Webhooks: want,
-		}, metav1.CreateOptions{})
-	case err == nil && !equality.Semantic.DeepEqual(have.Webhooks, want):
-		have.Webhooks = want
+		_, err = configs.Create(ctx, want, metav1.CreateOptions{})
+	case err == nil && !equality.Semantic.DeepEqual(have.Webhooks, want.Webhooks):
+		have.Webhooks = want.Webhooks
 		_, err = configs.Update(ctx, have, metav1.UpdateOptions{})
 	}
 	if err != nil {

@@ -116,7 +116,7 @@ func TestApiserverArgs(t *testing.T) {
 			"--authentication-token-webhook-version=v1",
 			"--authentication-token-webhook-cache-ttl=0s",
 		}, nil},
-		"mutation": {func(s *Spec) { s.Entra.MutatePodsURL = "https://localhost:8444/m" }, []string{
+		"mutation": {func(s *Spec) { s.Pods = &PodWebhook{URL: "https://localhost:8444/m", CA: []byte("ca")} }, []string{
 			"--admission-control-config-file=/d/conf/admission.yaml",
 		}, nil},
 		"keys elsewhere": {func(s *Spec) { s.ServiceAccountJWKSURI = "https://x.example/jwks" }, []string{
@@ -182,7 +182,7 @@ func TestAdmissionUser(t *testing.T) {
 		"https://localhost:8444/clusters/k/mutate-pods": "localhost:8444",
 		"https://hooks.example/m":                       "hooks.example:443",
 	} {
-		p := testPlan(t, func(s *Spec) { s.Entra.MutatePodsURL = url })
+		p := testPlan(t, func(s *Spec) { s.Pods = &PodWebhook{URL: url, CA: []byte("ca")} })
 		var cfg struct{ Users []struct{ Name string } }
 		if err := yaml.Unmarshal(p.files[admissionFile], &cfg); err != nil {
 			t.Fatal(err)

@@ -55,6 +55,27 @@ type Spec struct {
 	// with local accounts only. Whether Azure RBAC is on is not told here:
 	// the authorize webhook is always asked, and its server knows.
 	Entra *Entra
+
+	// Pods, if not nil, is the workload identity webhook. It needs no Entra:
+	// pods sign in elsewhere, whoever may use the cluster.
+	Pods *PodWebhook
+}
+
+// PodWebhook is how a cluster's API server has pods changed on admission. It
+// presents its client certificate to that webhook too.
+type PodWebhook struct {
+	URL string
+	CA  []byte // PEM, the authority of the webhook's server
+}
+
+func (p *PodWebhook) validate(key string) error {
+	if !httpsURL(p.URL) {
+		return errs.New(errs.Invalid, "The webhook address %q of cluster %s is not an https URL.", p.URL, key)
+	}
+	if len(p.CA) == 0 {
+		return errs.New(errs.Invalid, "The authority of the pod webhook of cluster %s is missing.", key)
+	}
+	return nil
 }
 
 // NodePool is a group of simulated nodes.
@@ -76,10 +97,8 @@ type Entra struct {
 	// DenyURL, if not empty, is a SubjectAccessReview webhook that is asked
 	// before Node and RBAC about users with an oid, and only ever denies. If
 	// it cannot be asked, the API server answers 500 after some tries.
-	DenyURL string
-	// MutatePodsURL, if not empty, is the workload identity webhook.
-	MutatePodsURL string
-	WebhookCA     []byte // PEM, the authority of the webhooks' server
+	DenyURL   string
+	WebhookCA []byte // PEM, the authority of the webhooks' server
 
 	// AdminGroups are bound to cluster-admin.
 	AdminGroups []directory.ObjectID
@@ -130,11 +149,20 @@ func (s *Spec) validate() error {
 	if s.CertificateGeneration < 0 || s.SigningKeyGeneration < 0 {
 		return errs.New(errs.Invalid, "A generation of cluster %s is negative.", s.Key)
 	}
+	if s.Pods != nil {
+		if err := s.Pods.validate(s.Key); err != nil {
+			return err
+		}
+	}
 	if s.Entra == nil {
 		return nil
 	}
 	return s.Entra.validate(s.Key)
 }
+
+// webhooks reports whether the API server asks any of Entrance's webhooks, for
+// which it needs a client certificate.
+func (s *Spec) webhooks() bool { return s.Entra != nil || s.Pods != nil }
 
 func (e *Entra) validate(key string) error {
 	if id, ok := directory.ParseGUID(string(e.TenantID)); !ok || id != string(e.TenantID) {
@@ -143,7 +171,7 @@ func (e *Entra) validate(key string) error {
 	for _, u := range []struct {
 		url      string
 		optional bool
-	}{{e.AuthenticateURL, false}, {e.AuthorizeURL, false}, {e.DenyURL, true}, {e.MutatePodsURL, true}} {
+	}{{e.AuthenticateURL, false}, {e.AuthorizeURL, false}, {e.DenyURL, true}} {
 		if u.url == "" && u.optional {
 			continue
 		}
@@ -195,6 +223,11 @@ func (s Spec) clone() Spec {
 		e.WebhookCA = slices.Clone(e.WebhookCA)
 		e.AdminGroups = slices.Clone(e.AdminGroups)
 		s.Entra = &e
+	}
+	if s.Pods != nil {
+		p := *s.Pods
+		p.CA = slices.Clone(p.CA)
+		s.Pods = &p
 	}
 	return s
 }

@@ -238,6 +238,8 @@ func TestSpecRefusals(t *testing.T) {
 		"http authorize":    func(s *cluster.Spec) { s.Entra.AuthorizeURL = "http://localhost/" },
 		"deny":              func(s *cluster.Spec) { s.Entra.DenyURL = "localhost" },
 		"no authority":      func(s *cluster.Spec) { s.Entra.WebhookCA = nil },
+		"pods":              func(s *cluster.Spec) { s.Pods = &cluster.PodWebhook{URL: "http://localhost/", CA: []byte("ca")} },
+		"pods, unproven":    func(s *cluster.Spec) { s.Pods = &cluster.PodWebhook{URL: "https://localhost/"} },
 		"admin group":       func(s *cluster.Spec) { s.Entra.AdminGroups = []directory.ObjectID{"system:masters"} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -106,17 +106,17 @@ func (k localClusters) spec(a arm.ClusterSpec) cluster.Spec {
 	for _, p := range a.NodePools {
 		spec.NodePools = append(spec.NodePools, cluster.NodePool(p))
 	}
+	base := k.webhooks + "/clusters/" + a.Key
+	if a.WorkloadIdentity {
+		spec.Pods = &cluster.PodWebhook{URL: base + "/mutate-pods", CA: k.webhookCA}
+	}
 	if a.Entra == nil {
 		return spec
 	}
-	base := k.webhooks + "/clusters/" + a.Key
 	spec.Entra = &cluster.Entra{
 		TenantID: a.Entra.Tenant, ServerApp: a.Entra.ServerApp, ClientApp: a.Entra.ClientApp, AdminGroups: a.Entra.AdminGroups,
 		AuthenticateURL: base + "/authenticate", AuthorizeURL: base + "/authorize", DenyURL: base + "/deny",
 		WebhookCA: k.webhookCA,
-	}
-	if a.WorkloadIdentity {
-		spec.Entra.MutatePodsURL = base + "/mutate-pods"
 	}
 	return spec
 }

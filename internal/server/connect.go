@@ -65,7 +65,7 @@ func (s *Server) connect(q ConnectQuery) (*ConnectAnswer, error) {
 		},
 	}
 	if c.WorkloadIdentity {
-		connection.Entra.MutatePodsURL = base + "/mutate-pods"
+		connection.Pods = &cluster.PodWebhook{URL: base + "/mutate-pods", CA: s.authority.PEM()}
 	}
 	a := &ConnectAnswer{}
 	if a.Files, err = connection.Files(); err != nil {
