@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
@@ -117,6 +118,9 @@ func member(doc map[string]any, name string) map[string]any {
 	return m
 }
 
+// connectedVersion is the api-version for connected clusters.
+const connectedVersion = "2024-01-01"
+
 // putConnected creates or changes the resource of a connected cluster; what the
 // change does not touch stays.
 func putConnected(ctx context.Context, s *server.Status, id string, change func(map[string]any) error) error {
@@ -124,7 +128,7 @@ func putConnected(ctx context.Context, s *server.Status, id string, change func(
 	if err != nil {
 		return err
 	}
-	const version = "?api-version=2024-01-01"
+	const version = "?api-version=" + connectedVersion
 	doc := map[string]any{}
 	if err := arm.call(ctx, http.MethodGet, id+version, nil, &doc); err != nil && !errs.Is(err, errs.NotFound) {
 		return err
@@ -145,18 +149,18 @@ Entrance refuses. Only Entrance can know the answer that is expected.`,
 		Args: exactName,
 	}
 	dir := dataDir(c)
-	address := c.Flags().String("server", "", "address of the API server")
+	address := c.Flags().String("server", "", "address of the API server (default: as in the cluster's kubeconfig)")
 	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		s, err := server.ReadStatus(c.Context(), *dir)
 		if err != nil {
 			return err
 		}
-		at, pool, err := reach(s, args[0], *address, *ca)
+		arm, err := newARM(c.Context(), s)
 		if err != nil {
 			return err
 		}
-		arm, err := newARM(c.Context(), s)
+		at, pool, err := reach(c.Context(), arm, s, args[0], *address, *ca)
 		if err != nil {
 			return err
 		}
@@ -199,24 +203,67 @@ func flip(s string) string {
 	return "A" + s[1:]
 }
 
-// reach returns how to reach a cluster's API server: as the flags say, or as
-// the status says for a cluster that runs here.
-func reach(s *server.Status, name, address, ca string) (string, *x509.CertPool, error) {
+// reach returns how to reach a cluster's API server: as the flags say, or else
+// as the cluster's own kubeconfig says.
+func reach(ctx context.Context, arm *armClient, s *server.Status, name, address, ca string) (string, *x509.CertPool, error) {
+	var pem []byte
 	if address == "" {
-		return "", nil, usageError{fmt.Errorf("--server is required for the cluster %q", name)}
+		var err error
+		if address, pem, err = arm.endpoint(ctx, s, name); err != nil {
+			return "", nil, err
+		}
 	}
-	var pool *x509.CertPool
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
+		var err error
+		if pem, err = os.ReadFile(ca); err != nil {
 			return "", nil, errs.Wrap(errs.Invalid, err, "The authority's file cannot be read")
 		}
-		pool = x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return "", nil, errs.New(errs.Invalid, "%s holds no certificate.", ca)
-		}
+	}
+	if len(pem) == 0 {
+		return strings.TrimSuffix(address, "/"), nil, nil // whom the machine trusts
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return "", nil, errs.New(errs.Invalid, "The authority of the API server holds no certificate.")
 	}
 	return strings.TrimSuffix(address, "/"), pool, nil
+}
+
+// endpoint returns the address and the authority, in PEM, that the kubeconfig of
+// the cluster with a name or resource id has.
+func (c *armClient) endpoint(ctx context.Context, s *server.Status, name string) (string, []byte, error) {
+	var found []string
+	for _, k := range s.Clusters {
+		if strings.EqualFold(k.ID, name) || strings.EqualFold(k.Name, name) {
+			found = append(found, k.ID)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return "", nil, errs.New(errs.NotFound, "There is no cluster %q.", name)
+	case len(found) > 1:
+		return "", nil, errs.New(errs.Invalid, "Several clusters are called %q: name one by its resource id.", name)
+	}
+	version := "2025-03-01"
+	if strings.Contains(strings.ToLower(found[0]), "/microsoft.kubernetes/") {
+		version = connectedVersion
+	}
+	var answer struct{ Kubeconfigs []struct{ Value []byte } }
+	if err := c.post(ctx, found[0]+"/listClusterUserCredential?api-version="+version, &answer); err != nil {
+		return "", nil, err
+	}
+	var config struct {
+		Clusters []struct {
+			Cluster struct {
+				Server string `json:"server"`
+				CA     []byte `json:"certificate-authority-data"`
+			} `json:"cluster"`
+		} `json:"clusters"`
+	}
+	if len(answer.Kubeconfigs) != 1 || yaml.Unmarshal(answer.Kubeconfigs[0].Value, &config) != nil || len(config.Clusters) != 1 {
+		return "", nil, errs.New(errs.Internal, "The kubeconfig of %s cannot be read.", found[0])
+	}
+	return config.Clusters[0].Cluster.Server, config.Clusters[0].Cluster.CA, nil
 }
 
 type userInfo struct {
