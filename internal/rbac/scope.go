@@ -75,7 +75,7 @@ func ParseScope(s string) (Scope, error) {
 			return Scope{}, errs.New(errs.Invalid, "The scope %s.", why)
 		}
 	}
-	sc := Scope{text: s, key: wildcard.Lower(s)}
+	sc := Scope{text: s, key: wildcard.Fold(s)}
 	low := strings.Split(sc.key[1:], "/")
 	if !sc.classify(low) {
 		return Scope{}, errs.New(errs.Invalid, "The scope %q is not the id of a management group, a subscription, a resource group or a resource.", s)
@@ -218,8 +218,8 @@ func (s Scope) Child(typ, name string) (Scope, error) {
 	if len(c.text) > maxScopeLength {
 		return Scope{}, errs.New(errs.Invalid, "The scope is longer than %d bytes.", maxScopeLength)
 	}
-	if c.key = c.text; s.text != s.key || wildcard.Lower(typ) != typ || wildcard.Lower(name) != name {
-		c.key = s.key + "/" + wildcard.Lower(typ) + "/" + wildcard.Lower(name)
+	if c.key = c.text; s.text != s.key || wildcard.Fold(typ) != typ || wildcard.Fold(name) != name {
+		c.key = s.key + "/" + wildcard.Fold(typ) + "/" + wildcard.Fold(name)
 	}
 	if s.kind == ResourceScope || s.kind == ChildScope {
 		switch {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/rbac"
+	"github.com/entrance-id/entrance/internal/state"
 )
 
 const (
@@ -170,4 +171,25 @@ func FuzzParseScope(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestScopesFoldAsResourcesDo: two spellings of a resource group are one to the
+// store (state.Fold) exactly if they are one to a deny assignment.
+func TestScopesFoldAsResourcesDo(t *testing.T) {
+	group := func(name string) rbac.Scope {
+		s, err := rbac.ParseScope("/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, pair := range [][2]string{{"kit", "KIT"}, {"\u00e4rger", "\u00c4RGER"}, {"kit", "\u212Ait"}, {"it", "\u0130t"}, {"s", "\u017f"}} {
+		stored := state.Fold(pair[0]) == state.Fold(pair[1])
+		if got := group(pair[0]).Equal(group(pair[1])); got != stored {
+			t.Errorf("%q: one scope %v, one resource %v", pair, got, stored)
+		}
+	}
+	if state.Fold("\u00c4") != "\u00e4" || state.Fold("\u212A") == "k" || state.Fold("\u0130") == "i" {
+		t.Error("Fold folds too little or too much")
+	}
 }

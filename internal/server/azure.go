@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -112,12 +113,19 @@ func (r *resources) ask(key string) (*k8s.Resources, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An aggregated API that is down must not hide the others.
+	// An aggregated API that is down must not hide the others. Nor must it be
+	// hidden itself: a wildcard that is asked about covers it too, and only who
+	// may do everything in its group may do what it serves.
 	lists, err := client.ServerPreferredResources()
 	if len(lists) == 0 && err != nil {
 		return nil, err
 	}
 	var all []k8s.Resource
+	if down := (*discovery.ErrGroupDiscoveryFailed)(nil); errors.As(err, &down) {
+		for gv := range down.Groups {
+			all = append(all, k8s.Resource{Group: gv.Group, Resource: "unlisted", Namespaced: true})
+		}
+	}
 	for _, l := range lists {
 		group := ""
 		for i := range l.GroupVersion {

@@ -98,7 +98,7 @@ func CheckUserPrincipalName(t *directory.Tenant, name string) error {
 	if !ok || local == "" || strings.Contains(domain, "@") || len(local) > 64 || len(name) > 113 {
 		return errs.New(errs.Invalid, "Invalid value specified for property 'userPrincipalName' of resource 'User'.")
 	}
-	for _, c := range local {
+	for _, c := range name {
 		if c <= ' ' || c > '~' || strings.ContainsRune(`"(),:;<>[\]/`, c) {
 			return errs.New(errs.Invalid, "Invalid value specified for property 'userPrincipalName' of resource 'User': the character %q is not allowed.", c)
 		}

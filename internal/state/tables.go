@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
@@ -14,8 +15,9 @@ func Key(tenant directory.TenantID, id directory.ObjectID) string {
 	return string(tenant) + "/" + string(id)
 }
 
-// Fold returns s as it is compared where case does not matter.
-func Fold(s string) string { return strings.ToLower(s) }
+// Fold returns s as it is compared where case does not matter: as scopes of
+// Azure RBAC are, or a second spelling would lead around a deny assignment.
+func Fold(s string) string { return wildcard.Fold(s) }
 
 func join(parts ...string) string { return strings.Join(parts, "/") }
 

@@ -194,3 +194,17 @@ func TestSystemUsersAreToldSo(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyIsOneOfTheClustersOwn is abuse case 32: a name that Kubernetes keeps
+// for itself is refused even if it has found its way into the directory.
+func TestNobodyIsOneOfTheClustersOwn(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"system:kube-scheduler", "SYSTEM:admin@contoso.test"} {
+		u := *w.dev
+		u.ID, u.UserPrincipalName = directory.ObjectID(directory.NewGUID()), name
+		w.update(func(tx *store.Tx) error { return state.Users.Create(tx, &u) }) // past every check
+		if got := w.review(w.mint(&u, nil, nil)); got.Authenticated || got.User.Username != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -32,6 +33,12 @@ func (s *Service) authenticate(w http.ResponseWriter, q *question) {
 	review.Spec = authenticationv1.TokenReviewSpec{} // never echo a token
 	verdict := "authenticated"
 	user, err := s.identify(q, raw)
+	if err == nil {
+		err = permitted(user)
+	}
+	if err != nil {
+		user = nil
+	}
 	if s.Observer != nil {
 		s.Observer.Reviewed(q.cluster, "authenticate", reviewed(user), Attributes{}, decision(err), q.view.Revision())
 	}
@@ -90,6 +97,16 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 		user.Groups = append(user.Groups, string(g))
 	}
 	return user, nil
+}
+
+// permitted refuses names that Kubernetes keeps for itself, wherever they may
+// have come from: no directory and no issuer makes anybody one of the cluster's
+// own.
+func permitted(u *authenticationv1.UserInfo) error {
+	if reserved(u.Username) || slices.ContainsFunc(u.Groups, reserved) {
+		return errs.New(errs.Unauthenticated, "the user or one of the groups has a name that Kubernetes keeps for itself")
+	}
+	return nil
 }
 
 // reviewed is the user of a TokenReview for the audit log.

@@ -5,10 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 )
 
 // value is a string together with what it reads as in the family of the
@@ -122,7 +121,7 @@ func (o *op) read(s string, pattern bool) (value, bool) {
 	switch o.typ {
 	case String:
 		if o.fold {
-			v.s = strings.Map(foldRune, s)
+			v.s = strings.Map(wildcard.FoldRune, s)
 		}
 		if pattern && o.compare == matchesLike {
 			v.like = compileLike(v.s)
@@ -171,15 +170,6 @@ func (o *op) read(s string, pattern bool) (value, bool) {
 		return v, true
 	}
 	return v, false
-}
-
-// foldRune is unicode.ToLower, but for the look-alikes that would fold into
-// ASCII (the Kelvin sign into k).
-func foldRune(r rune) rune {
-	if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
-		return l
-	}
-	return r
 }
 
 // likeToken is an element of a StringLike pattern: a literal rune, any one

@@ -10,6 +10,7 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/rbac/condition"
+	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 )
 
 // malformed is a review that asks for something that no API server serves. It
@@ -68,16 +69,22 @@ func (c *Cluster) Checks(r *Review) ([]Check, error) {
 	case a.Subresource != "" && a.Subresource != "*" && !plainPath("/"+a.Subresource):
 		return nil, &malformed{"the subresource is not valid"}
 	}
+	// A proxy path may go on after the subresource. Actions have no case, so
+	// that no spelling may make another subresource of this one.
+	sub, _, _ := strings.Cut(wildcard.Lower(a.Subresource), "/")
+	if sub != "" && sub != "*" && !name(sub) {
+		return nil, &malformed{"the subresource is not valid"}
+	}
 	scope, err := c.namespace(a.Namespace)
 	if err != nil {
 		return nil, err
 	}
 	if a.Verb == "*" || a.Group == "*" || a.Resource == "*" {
-		return c.expand(a, scope)
+		return c.expand(a, sub, scope)
 	}
 	path, suffix := join(a.Group, a.Resource), Suffix(a.Verb)
 	var attrs condition.Attributes
-	switch sub := a.Subresource; {
+	switch {
 	case c.CustomResourceConditions && a.Group != "" && published()[strings.ToLower(path)] == nil:
 		if suffix != "read" && suffix != "write" && suffix != "delete" {
 			return nil, &malformed{"custom resources have no verb " + a.Verb}
@@ -86,15 +93,13 @@ func (c *Cluster) Checks(r *Review) ([]Check, error) {
 	case c.StrictSubresources && sub == "*":
 		return nil, &malformed{"a wildcard subresource cannot be checked"}
 	case c.StrictSubresources && sub != "":
-		// A proxy path goes on after the subresource.
-		sub, _, _ = strings.Cut(sub, "/")
 		if own, ok := strict[sub]; ok {
 			path += "/" + sub
 			if own != "" {
 				suffix = own
 			}
 		}
-	case sub == "exec" && a.Resource == "pods" && a.Group == "":
+	case sub == "exec" && isPods(a.Group, a.Resource):
 		path, suffix = "pods/exec", "action"
 	}
 	if c.StrictSubresources && a.Subresource != "" {
@@ -114,6 +119,8 @@ func customAttributes(group, plural string) condition.Attributes {
 	}
 }
 
+func isPods(group, resource string) bool { return group == "" && wildcard.Lower(resource) == "pods" }
+
 func join(group, resource string) string {
 	if group == "" {
 		return resource
@@ -124,6 +131,12 @@ func join(group, resource string) string {
 func (c *Cluster) newCheck(scope rbac.Scope, path, suffix string, attrs condition.Attributes) (Check, error) {
 	text := cmp.Or(c.Prefix, ManagedClusters)
 	if suffix == "" {
+		// The action ends where the path does, and the path is the caller's:
+		// POST /pods/read must not pass for reading pods.
+		switch wildcard.Lower(path[strings.LastIndexByte(path, '/')+1:]) {
+		case "read", "write", "delete", "action":
+			return Check{}, &malformed{"a verb without an action of its own cannot be asked about a name like this"}
+		}
 		text += "/" + path
 	} else {
 		text += "/" + path + "/" + suffix
@@ -249,9 +262,8 @@ var published = sync.OnceValue(func() map[string][]string {
 // covers: the resources of the API server that match its concrete parts, in a
 // namespace only the namespaced ones. Custom resources are among them, so
 // that "everything" means everything.
-func (c *Cluster) expand(a *ResourceAttributes, scope rbac.Scope) ([]Check, error) {
+func (c *Cluster) expand(a *ResourceAttributes, sub string, scope rbac.Scope) ([]Check, error) {
 	known := func(group, resource string) []string { return published()[strings.ToLower(join(group, resource))] }
-	sub, _, _ := strings.Cut(a.Subresource, "/")
 	own, checked := strict[sub]
 	checked = checked && c.StrictSubresources
 	if c.StrictSubresources && sub == "*" {
@@ -263,7 +275,7 @@ func (c *Cluster) expand(a *ResourceAttributes, scope rbac.Scope) ([]Check, erro
 		var attrs condition.Attributes
 		fixed := "" // the suffix whatever the verb
 		switch {
-		case sub == "exec" && group == "" && resource == "pods":
+		case sub == "exec" && isPods(group, resource):
 			path, fixed = "pods/exec", "action"
 		case checked && suffixes != nil:
 			path, fixed, suffixes = path+"/"+sub, own, []string{"read", "write", "delete"}

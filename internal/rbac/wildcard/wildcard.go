@@ -5,7 +5,11 @@
 // anywhere. Everything else stands for itself, without regard to ASCII case.
 package wildcard
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Pattern is a compiled pattern. The zero value matches only the empty string.
 type Pattern struct {
@@ -76,4 +80,27 @@ func Lower(s string) string {
 		}
 	}
 	return s
+}
+
+// Fold returns s with its letters in lower case, but for those outside ASCII
+// whose lower case is within (the Kelvin sign's is k, that of the dotted I is
+// i): they stay what they are. Names of resources are compared so, by the store
+// and by scopes alike: where one took two names for one and the other did not, a
+// second spelling would lead around what is written about the first. It does
+// not allocate when nothing changes.
+func Fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return strings.Map(FoldRune, s)
+		}
+	}
+	return Lower(s)
+}
+
+// FoldRune is Fold for one rune.
+func FoldRune(r rune) rune {
+	if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+		return l
+	}
+	return r
 }

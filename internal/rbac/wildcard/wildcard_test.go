@@ -59,3 +59,13 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+func TestFold(t *testing.T) {
+	for in, want := range map[string]string{
+		"Kit": "kit", "\u212Ait": "\u212Ait", "\u0130": "\u0130", "\u017f": "\u017f", "\u00c4rger-K": "\u00e4rger-k", "": "",
+	} {
+		if got := wildcard.Fold(in); got != want {
+			t.Errorf("Fold(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
