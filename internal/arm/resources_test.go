@@ -363,6 +363,26 @@ func TestIdentities(t *testing.T) {
 			t.Errorf("%s: %d %s", why, a.status, a.raw)
 		}
 	}
+	// A claims matching expression in the subject's place, in the version that
+	// has it.
+	const preview = "?api-version=2025-01-31-preview"
+	gitHub := func(value string, more ...string) object {
+		p := object{"issuer": "https://token.actions.githubusercontent.com", "claimsMatchingExpression": object{"value": value, "languageVersion": 1}}
+		if len(more) > 0 {
+			p["subject"] = more[0]
+		}
+		return object{"properties": p}
+	}
+	const expression = "claims['sub'] matches 'repo:contoso/contoso-repo:ref:refs/heads/*' and claims['repository_id'] eq '456789'"
+	w.call(w.olga, "PUT", creds+"/deploy?api-version=2023-01-31", gitHub(expression)).refused(400, "BadRequest")
+	w.call(w.olga, "PUT", creds+"/deploy"+preview, gitHub(expression, "repo:x")).refused(400, "BadRequest")
+	w.call(w.olga, "PUT", creds+"/deploy"+preview, gitHub("claims['sub'] matches '*'")).refused(400, "BadRequest")
+	b = w.call(w.olga, "PUT", creds+"/deploy"+preview, gitHub(expression)).want(201)
+	if b.get("properties.claimsMatchingExpression.value") != expression || b.get("properties.subject") != nil {
+		t.Errorf("%s", b.raw)
+	}
+	w.call(w.olga, "PUT", creds+"/twice"+preview, gitHub(expression)).refused(409, "Conflict")
+	w.call(w.olga, "DELETE", creds+"/deploy"+preview, nil).want(200)
 	for i := range 18 {
 		w.call(w.olga, "PUT", creds+"/more"+string(rune('a'+i)), fed("https://issuer.example/", "s"+string(rune('a'+i)))).want(201)
 	}

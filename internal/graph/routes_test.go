@@ -282,6 +282,33 @@ func TestFederatedCredentialRules(t *testing.T) {
 	w.do("admin", "PATCH", path+"/fic-1", obj("name", "renamed")).refused(400, "Request_BadRequest", "cannot be changed")
 }
 
+// TestFlexibleFederatedCredential: an expression in the subject's place, in the
+// beta version alone.
+func TestFlexibleFederatedCredential(t *testing.T) {
+	w := newWorld(t)
+	at := "applications/" + w.newApp("admin", "ci").str("id") + "/federatedIdentityCredentials"
+	path := "/beta/" + at
+	expression := func(value string) map[string]any { return obj("value", value, "languageVersion", 1) }
+	const good = "claims['sub'] matches 'repo:contoso/contoso-repo:ref:refs/heads/*' and claims['repository_id'] eq '456789'"
+	body := func(name string, e any, more ...any) map[string]any {
+		return obj(append([]any{"name", name, "issuer", "https://token.actions.githubusercontent.com", "audiences", []string{"api://AzureADTokenExchange"}, "claimsMatchingExpression", e}, more...)...)
+	}
+	w.do("admin", "POST", "/v1.0/"+at, body("flexible", expression(good))).refused(400, "Request_BadRequest", "Invalid property 'claimsMatchingExpression'")
+	w.do("admin", "POST", path, body("flexible", expression(good), "subject", "repo:x")).refused(400, "Request_BadRequest", "but not both")
+	w.do("admin", "POST", path, body("flexible", nil)).refused(400, "Request_BadRequest", "but not both")
+	w.do("admin", "POST", path, body("flexible", expression("claims['sub'] matches 'repo:*'"))).refused(400, "Request_BadRequest", "repository_id")
+	w.do("admin", "POST", path, body("flexible", obj("value", good, "languageVersion", 2))).refused(400, "Request_BadRequest", "languageVersion")
+	w.do("admin", "POST", path, body("flexible", expression(good), "issuer", "https://issuer.example")).refused(400, "Request_BadRequest", "GitHub, GitLab and Terraform Cloud")
+	made := w.do("admin", "POST", path, body("flexible", expression(good), "subject", nil)).want(201)
+	if e, ok := made.body["claimsMatchingExpression"].(map[string]any); !ok || e["value"] != good || e["languageVersion"] != 1.0 || made.body["subject"] != nil {
+		t.Errorf("%s", made.raw)
+	}
+	w.do("admin", "POST", path, body("again", expression(good))).refused(400, "Request_BadRequest", "already exists")
+	w.do("admin", "PATCH", path+"/flexible", obj("claimsMatchingExpression", expression("nonsense"))).refused(400, "Request_BadRequest", "character 1")
+	// Back to an exact subject.
+	w.do("admin", "PATCH", path+"/flexible", obj("claimsMatchingExpression", nil, "subject", "repo:contoso/contoso-repo:ref:refs/heads/main")).want(204)
+}
+
 func TestAddKeyNeedsProof(t *testing.T) {
 	w := newWorld(t)
 	now := w.clock.Now()

@@ -228,7 +228,7 @@ func (p *Provider) checkAssertion(c *call, tenant *directory.Tenant, cl *client,
 	// The issuer decides which of the two it is: an application's id names no
 	// foreign issuer, whose names are URLs.
 	if strings.Contains(issuer, "://") {
-		return p.checkFederated(c, tenant, cl, assertion, issuer, subject)
+		return p.checkFederated(c, cl, assertion, issuer, subject)
 	}
 	if !strings.EqualFold(issuer, string(cl.id)) || !strings.EqualFold(subject, string(cl.id)) {
 		return fault(700021)

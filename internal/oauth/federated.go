@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/directory/matching"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
 	"github.com/entrance-id/entrance/internal/token"
 )
 
 // checkFederated checks a token of another issuer against the client's
-// federated credentials: issuer, subject and audience exactly, and a signature
-// by the issuer's own keys.
-func (p *Provider) checkFederated(c *call, tenant *directory.Tenant, cl *client, assertion, issuer, subject string) error {
+// federated credentials: issuer, subject and audience exactly, or the credential's
+// claims matching expression in the subject's place, and a signature by the
+// issuer's own keys.
+func (p *Provider) checkFederated(c *call, cl *client, assertion, issuer, subject string) error {
 	var list []directory.FederatedCredential
 	for _, set := range cl.credentials() {
 		list = append(list, set.Federated...)
@@ -24,7 +26,7 @@ func (p *Provider) checkFederated(c *call, tenant *directory.Tenant, cl *client,
 		return fault(70025, string(cl.id), cl.name)
 	}
 	own := p.ownIssuer(issuer)
-	match, err := matchFederated(list, assertion, issuer, subject)
+	matches, err := matchFederated(list, assertion, issuer, subject)
 	if err != nil {
 		if own && aadsts.From(err).Code == 700211 {
 			return fault(700222)
@@ -35,9 +37,13 @@ func (p *Provider) checkFederated(c *call, tenant *directory.Tenant, cl *client,
 	if err != nil {
 		return err
 	}
+	var audiences []string
+	for i := range matches {
+		audiences = append(audiences, matches[i].Audiences...)
+	}
 	verify := func() (*token.Assertion, error) {
 		return token.VerifyAssertion(assertion, token.AssertionPolicy{
-			Issuer: issuer, Subject: subject, Audiences: match.Audiences, NoPSS: true,
+			Issuer: issuer, Subject: subject, Audiences: audiences, NoPSS: true,
 			Find: func(h token.AssertionHeader) []token.PublicKey {
 				if k, ok := keys[token.KeyID(h.Kid)]; ok {
 					return []token.PublicKey{k}
@@ -63,8 +69,44 @@ func (p *Provider) checkFederated(c *call, tenant *directory.Tenant, cl *client,
 			return fault(700229)
 		}
 	}
+	if err := proven(matches, a); err != nil {
+		return err
+	}
 	cl.auth, cl.federated = token.ClientAssertion, true
 	return nil
+}
+
+// proven tells which of the credentials that an assertion may mean it meets, now
+// that it is known to be its issuer's. Expressions are evaluated here only: nobody
+// has us work on claims of their own making.
+func proven(matches []directory.FederatedCredential, a *token.Assertion) error {
+	failed := ""
+	for i := range matches {
+		f := &matches[i]
+		switch {
+		case f.Issuer != a.Issuer || !slices.ContainsFunc(f.Audiences, func(s string) bool { return slices.Contains(a.Audiences, s) }):
+			continue
+		case f.Matching == nil:
+			if f.Subject != "" && f.Subject == a.Subject {
+				return nil
+			}
+			continue
+		}
+		e, err := matching.Parse(f.Issuer, f.Matching)
+		if err != nil {
+			continue // what cannot be evaluated is not met
+		}
+		claim, ok := e.Match(a.Text)
+		if ok {
+			return nil
+		}
+		failed = claim
+	}
+	if failed == "" {
+		return fault(7002137, "claims, since the credential's expression cannot be evaluated,", a.Subject)
+	}
+	value, _ := a.Text(failed)
+	return fault(7002137, "claim "+failed, value)
 }
 
 func hasText(a *token.Assertion, name string) bool {
@@ -113,46 +155,52 @@ func (p *Provider) ownKeys(c *call, issuer string) (map[token.KeyID]token.Public
 	return keys, nil
 }
 
-// matchFederated finds the credential that an assertion means. Nothing is
-// proven yet: what it says is only compared, so that the right issuer's keys
-// are asked for, and no others'.
-func matchFederated(list []directory.FederatedCredential, assertion, issuer, subject string) (*directory.FederatedCredential, error) {
+// matchFederated finds the credentials that an assertion may mean. Nothing is
+// proven yet: what it says is only compared, so that the right issuer's keys are
+// asked for, and no others'.
+func matchFederated(list []directory.FederatedCredential, assertion, issuer, subject string) ([]directory.FederatedCredential, error) {
 	audiences := peekAudiences(assertion)
-	at := slices.DeleteFunc(slices.Clone(list), func(f directory.FederatedCredential) bool { return f.Issuer != issuer })
+	keep := func(list []directory.FederatedCredential, ok func(f *directory.FederatedCredential) bool) []directory.FederatedCredential {
+		return slices.DeleteFunc(slices.Clone(list), func(f directory.FederatedCredential) bool { return !ok(&f) })
+	}
+	but := func(list []directory.FederatedCredential, one func(f *directory.FederatedCredential) []string, values ...string) bool {
+		return slices.ContainsFunc(list, func(f directory.FederatedCredential) bool {
+			return slices.ContainsFunc(one(&f), func(a string) bool {
+				return a != "" && slices.ContainsFunc(values, func(b string) bool { return strings.EqualFold(a, b) })
+			})
+		})
+	}
+	at := keep(list, func(f *directory.FederatedCredential) bool { return f.Issuer == issuer })
 	if len(at) == 0 {
-		if slices.ContainsFunc(list, func(f directory.FederatedCredential) bool { return strings.EqualFold(f.Issuer, issuer) }) {
-			return nil, fault(7002138, "issuer", issuer)
+		if but(list, func(f *directory.FederatedCredential) []string { return []string{f.Issuer} }, issuer) {
+			return nil, caseFault("issuer", issuer)
 		}
 		return nil, fault(700211, issuer)
 	}
-	named := slices.DeleteFunc(slices.Clone(at), func(f directory.FederatedCredential) bool { return f.Subject != subject || f.Subject == "" })
+	// An expression takes the subject's place.
+	named := keep(at, func(f *directory.FederatedCredential) bool {
+		return f.Matching != nil || f.Subject != "" && f.Subject == subject
+	})
 	if len(named) == 0 {
-		switch {
-		case slices.ContainsFunc(at, func(f directory.FederatedCredential) bool {
-			return f.Subject != "" && strings.EqualFold(f.Subject, subject)
-		}):
-			return nil, fault(7002138, "subject", subject)
-		case !slices.ContainsFunc(at, func(f directory.FederatedCredential) bool { return f.Subject != "" }):
-			// Only credentials with an expression, which nothing here evaluates:
-			// what cannot be checked is not met.
-			return nil, fault(7002137)
+		if but(at, func(f *directory.FederatedCredential) []string { return []string{f.Subject} }, subject) {
+			return nil, caseFault("subject", subject)
 		}
 		return nil, fault(700213, subject)
 	}
-	for i := range named {
-		if slices.ContainsFunc(named[i].Audiences, func(a string) bool { return slices.Contains(audiences, a) }) {
-			return &named[i], nil
+	meant := keep(named, func(f *directory.FederatedCredential) bool {
+		return slices.ContainsFunc(f.Audiences, func(a string) bool { return slices.Contains(audiences, a) })
+	})
+	if len(meant) == 0 {
+		text := strings.Join(audiences, " ")
+		if but(named, func(f *directory.FederatedCredential) []string { return f.Audiences }, audiences...) {
+			return nil, caseFault("audience", text)
 		}
+		return nil, fault(700212, text)
 	}
-	for i := range named {
-		for _, a := range named[i].Audiences {
-			if slices.ContainsFunc(audiences, func(b string) bool { return strings.EqualFold(a, b) }) {
-				return nil, fault(7002138, "audience", strings.Join(audiences, " "))
-			}
-		}
-	}
-	return nil, fault(700212, strings.Join(audiences, " "))
+	return meant, nil
 }
+
+func caseFault(name, value string) error { return fault(7002138, name, value, name) }
 
 // federatedFault chooses the code of a refused federated assertion.
 func federatedFault(c *call, err error, assertion string) error {

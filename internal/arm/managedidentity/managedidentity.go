@@ -7,6 +7,8 @@
 package managedidentity
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -19,6 +21,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm/tracked"
 	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/directory/matching"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
@@ -275,9 +278,14 @@ func principal(c *wire.Call, r store.Reader) (*state.Resource, *directory.Servic
 }
 
 func showCredential(r *state.Resource, f *directory.FederatedCredential) wire.Document {
+	properties := wire.Document{"issuer": f.Issuer, "audiences": f.Audiences}
+	if f.Matching != nil {
+		properties["claimsMatchingExpression"] = f.Matching
+	} else {
+		properties["subject"] = f.Subject
+	}
 	return wire.Document{
-		"id": r.ID + "/federatedIdentityCredentials/" + f.Name, "name": f.Name, "type": CredentialType,
-		"properties": wire.Document{"issuer": f.Issuer, "subject": f.Subject, "audiences": f.Audiences},
+		"id": r.ID + "/federatedIdentityCredentials/" + f.Name, "name": f.Name, "type": CredentialType, "properties": properties,
 	}
 }
 
@@ -333,9 +341,10 @@ func readCredential(c *wire.Call) (*directory.FederatedCredential, error) {
 		return nil, wire.BadRequest("The federated identity credential name '%.130s' is not valid: it has 3 to 120 letters, digits, '-' and '_', the first a letter or digit.", f.Name)
 	}
 	if v, ok := doc.Get("properties.claimsMatchingExpression"); ok && v != nil {
-		return nil, wire.BadRequest("The property 'claimsMatchingExpression' is not supported on managed identities.")
-	}
-	if f.Subject == "" {
+		if f.Matching, err = readExpression(c, f, v); err != nil {
+			return nil, err
+		}
+	} else if f.Subject == "" {
 		return nil, wire.BadRequest("The required property 'subject' is missing or empty.")
 	}
 	if f.Issuer == "" {
@@ -371,6 +380,25 @@ func readCredential(c *wire.Call) (*directory.FederatedCredential, error) {
 	return f, nil
 }
 
+// readExpression checks a claims matching expression, which stands in the
+// subject's place since api-version 2025-01-31-preview.
+func readExpression(c *wire.Call, f *directory.FederatedCredential, v any) (json.RawMessage, error) {
+	if c.APIVersion < "2025-01-31-preview" {
+		return nil, wire.BadRequest("The property 'claimsMatchingExpression' is not supported in api-version %s: use 2025-01-31-preview.", c.APIVersion)
+	}
+	if f.Subject != "" {
+		return nil, wire.BadRequest("The properties 'subject' and 'claimsMatchingExpression' exclude one another.")
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := matching.Parse(f.Issuer, raw); err != nil {
+		return nil, wire.BadRequest("The property 'claimsMatchingExpression' is not valid. %s", errs.Message(err))
+	}
+	return raw, nil
+}
+
 func (p *Provider) putCredential(c *wire.Call) (*wire.Response, error) {
 	f, err := readCredential(c)
 	if err != nil {
@@ -386,7 +414,7 @@ func (p *Provider) putCredential(c *wire.Call) (*wire.Response, error) {
 			list := &sp.Credentials.Federated
 			i := index(sp, f.Name)
 			for j := range *list {
-				if o := &(*list)[j]; j != i && o.Issuer == f.Issuer && o.Subject == f.Subject {
+				if o := &(*list)[j]; j != i && o.Issuer == f.Issuer && o.Subject == f.Subject && bytes.Equal(o.Matching, f.Matching) {
 					return wire.Fail(http.StatusConflict, "Conflict", "Issuer and subject combination already exists for this Managed Identity.")
 				}
 			}

@@ -227,7 +227,7 @@ var namespaces = []struct {
 // that are spoken here.
 var providerVersions = map[string][]string{
 	"managedClusters": {"2025-03-01", "2024-09-01", "2022-11-01"}, "roleAssignments": {"2022-04-01", "2020-04-01-preview"},
-	"roleDefinitions": {"2022-05-01-preview", "2022-04-01", "2018-01-01-preview"}, "userAssignedIdentities": {"2023-01-31", "2022-01-31-preview"},
+	"roleDefinitions": {"2022-05-01-preview", "2022-04-01", "2018-01-01-preview"}, "userAssignedIdentities": {"2025-01-31-preview", "2023-01-31", "2022-01-31-preview"},
 }
 
 func providerDocument(c *wire.Call, i int) wire.Document {

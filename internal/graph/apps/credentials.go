@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -15,9 +16,12 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/directory/matching"
+	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/graph/model"
 	"github.com/entrance-id/entrance/internal/graph/resource"
 	"github.com/entrance-id/entrance/internal/graph/wire"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/store"
 )
 
@@ -297,16 +301,22 @@ func checkFederated(f *directory.FederatedCredential, others []directory.Federat
 	switch {
 	case !federatedName.MatchString(f.Name):
 		return wire.Bad("Federated Identity Credential name '%.120s' is invalid: it must have 3 to 120 letters, digits, hyphens and underscores, and start with a letter or digit.", f.Name)
-	case f.Issuer == "" || strings.ContainsAny(f.Issuer, " \t\r\n"):
+	case f.Issuer == "":
 		return wire.Bad("Federated Identity Credential must specify a valid issuer.")
-	case !strings.HasPrefix(f.Issuer, "https://") && !localIssuer(f.Issuer):
-		return wire.Bad("Federated Identity Credential issuer must be an https address.")
 	case (f.Subject == "") == (f.Matching == nil):
 		return wire.Bad("Federated Identity Credential must specify a subject, or a claimsMatchingExpression, but not both.")
 	case len(f.Audiences) != 1 || f.Audiences[0] == "":
 		return wire.Bad("Federated Identity Credential must have exactly one audience specified.")
 	case len(f.Audiences[0]) > 600:
 		return wire.Bad("Federated Identity Credential audience is longer than 600 characters.")
+	}
+	if err := issuer.CheckURL(f.Issuer); err != nil {
+		return wire.Bad("Federated Identity Credential must specify a valid issuer. %s", errs.Message(err))
+	}
+	if f.Matching != nil {
+		if _, err := matching.Parse(f.Issuer, f.Matching); err != nil {
+			return wire.Bad("Federated Identity Credential claimsMatchingExpression is invalid. %s", errs.Message(err))
+		}
 	}
 	for _, o := range others {
 		if o.ID == f.ID {
@@ -318,19 +328,20 @@ func checkFederated(f *directory.FederatedCredential, others []directory.Federat
 		if f.Matching == nil && o.Issuer == f.Issuer && o.Subject == f.Subject {
 			return wire.Bad("FederatedIdentityCredential with issuer %s and subject %s already exists.", f.Issuer, f.Subject)
 		}
+		if f.Matching != nil && o.Issuer == f.Issuer && bytes.Equal(o.Matching, f.Matching) {
+			return wire.Bad("FederatedIdentityCredential with issuer %s and the same claimsMatchingExpression already exists.", f.Issuer)
+		}
 	}
 	return nil
 }
 
-// localIssuer allows a plain address of this machine, for clusters whose issuer
-// is reached over loopback.
-func localIssuer(issuer string) bool {
-	for _, h := range []string{"http://localhost", "http://127.0.0.1"} {
-		if rest, ok := strings.CutPrefix(issuer, h); ok && (rest == "" || rest[0] == ':' || rest[0] == '/') {
-			return true
-		}
+// flexible refuses a claims matching expression in version 1.0, where the property
+// does not exist.
+func flexible(c *wire.Call, f *directory.FederatedCredential) error {
+	if f.Matching != nil && c.Version != "beta" {
+		return wire.Bad("Invalid property 'claimsMatchingExpression'. Flexible federated identity credentials are in the beta version of Microsoft Graph alone.")
 	}
-	return false
+	return nil
 }
 
 func (s service) listFederated(c *wire.Call) (*wire.Response, error) {
@@ -382,6 +393,9 @@ func (s service) createFederated(c *wire.Call) (*wire.Response, error) {
 	if _, err := model.FederatedCredential.Apply(&f, &directory.Properties{}, body, "id"); err != nil {
 		return nil, err
 	}
+	if err := flexible(c, &f); err != nil {
+		return nil, err
+	}
 	err = s.credentialChange(c, func(creds *directory.Credentials) error {
 		if len(creds.Federated) >= directory.MaxFederatedCredentials {
 			return wire.Bad("The maximum number of federated identity credentials (%d) has been reached.", directory.MaxFederatedCredentials)
@@ -411,6 +425,9 @@ func (s service) updateFederated(c *wire.Call) (*wire.Response, error) {
 		}
 		f := creds.Federated[i]
 		if _, err := model.FederatedCredential.Apply(&f, &directory.Properties{}, body); err != nil {
+			return err
+		}
+		if err := flexible(c, &f); err != nil {
 			return err
 		}
 		if f.Name != creds.Federated[i].Name {

@@ -107,8 +107,8 @@ var table = map[Code]row{
 	700213:  {invalidRequest, bad, "", "No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"},
 	700222:  {invalidRequest, bad, "", "AAD-issued tokens may not be used for federated identity flows."},
 	700229:  {invalidClient, unauth, "", "Only app tokens can be used as Federated Identity Credentials for AAD issuer."},
-	7002137: {invalidRequest, bad, "", "No matching federated identity record found for presented assertion claims. The claims matching expression of the credential is not met, or cannot be evaluated."},
-	7002138: {invalidRequest, bad, "", "No matching federated identity record found for presented assertion %s '%s'. It matches one only if letter case is not looked at, and it must match exactly."},
+	7002137: {invalidRequest, bad, "", "No matching federated identity record found for presented assertion %s '%s'. The claims matching expression of the federated identity credential is not met. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identities-flexible-federated-identity-credentials"},
+	7002138: {invalidRequest, bad, "", "No matching federated identity record found for presented assertion %s '%s'. The %s matches with case-insensitive comparison, but not with case-sensitive comparison. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"},
 
 	7000112: {unauthorizedClient, bad, "", "Application '%s'(%s) is disabled."},
 	7000113: {invalidGrant, bad, "", "Application '%s' is not authorized to make application on-behalf-of calls: the assertion is an app-only token."},
