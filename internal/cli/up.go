@@ -167,6 +167,7 @@ func up(ctx context.Context, e *env, cfg server.Config, level slog.Level, logTo,
 		}
 		return err
 	}
+	settleMemory()
 	if report != nil {
 		fmt.Fprintln(report, reportReady)
 		if c, ok := report.(io.Closer); ok {

@@ -52,7 +52,7 @@ func documents(name string) *store.Table[Document] {
 	return store.NewTable(name, store.Options[Document]{
 		Key: func(d *Document) string { return key(d.Tenant, d.ID) },
 		Indexes: []store.Index[Document]{
-			{Name: "tenant", Values: func(d *Document) []string { return []string{string(d.Tenant)} }},
+			{Name: "tenant"},
 		},
 	})
 }

@@ -72,7 +72,7 @@ var (
 	SettingsTable = store.NewTable("pimsettings", store.Options[Rules]{
 		Key: func(r *Rules) string { return targetKey(r.Tenant, r.Target) },
 		Indexes: []store.Index[Rules]{
-			{Name: "tenant", Values: func(r *Rules) []string { return one(string(r.Tenant)) }},
+			{Name: "tenant"},
 		},
 	})
 
@@ -81,7 +81,7 @@ var (
 	Schedules = store.NewTable("pimschedules", store.Options[Schedule]{
 		Key: func(s *Schedule) string { return id(s.Tenant, s.ID) },
 		Indexes: []store.Index[Schedule]{
-			{Name: "tenant", Values: func(s *Schedule) []string { return one(string(s.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "principal", Values: func(s *Schedule) []string { return one(id(s.Tenant, string(s.Principal))) }},
 			{Name: "target", Values: func(s *Schedule) []string { return one(targetKey(s.Tenant, s.Target)) }},
 			{Name: "activates", Values: func(s *Schedule) []string {
@@ -98,7 +98,7 @@ var (
 	Requests = store.NewTable("pimrequests", store.Options[Request]{
 		Key: func(r *Request) string { return id(r.Tenant, r.ID) },
 		Indexes: []store.Index[Request]{
-			{Name: "tenant", Values: func(r *Request) []string { return one(string(r.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "principal", Values: func(r *Request) []string { return one(id(r.Tenant, string(r.Principal))) }},
 			{Name: "requestor", Values: func(r *Request) []string { return one(id(r.Tenant, string(r.Requestor))) }},
 			{Name: "target", Values: func(r *Request) []string { return one(targetKey(r.Tenant, r.Target)) }},
@@ -108,7 +108,7 @@ var (
 	effects = store.NewTable("pimeffects", store.Options[effect]{
 		Key: func(e *effect) string { return effectKey(e.Tenant, e.Target, e.Principal) },
 		Indexes: []store.Index[effect]{
-			{Name: "tenant", Values: func(e *effect) []string { return one(string(e.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "record", Values: func(e *effect) []string { return one(e.Record) }},
 		},
 	})

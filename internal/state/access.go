@@ -59,7 +59,7 @@ var (
 	AccessAssignments = store.NewTable("accessassignments", store.Options[AccessAssignment]{
 		Key: func(a *AccessAssignment) string { return join(string(a.Tenant), a.Name) },
 		Indexes: []store.Index[AccessAssignment]{
-			{Name: "tenant", Values: func(a *AccessAssignment) []string { return one(string(a.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "principal", Values: func(a *AccessAssignment) []string {
 				return one(join(string(a.Tenant), string(a.Principal)))
 			}},
@@ -76,7 +76,7 @@ var (
 	AccessRoles = store.NewTable("accessroles", store.Options[AccessRole]{
 		Key: func(r *AccessRole) string { return join(string(r.Tenant), r.Role.ID) },
 		Indexes: []store.Index[AccessRole]{
-			{Name: "tenant", Values: func(r *AccessRole) []string { return one(string(r.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "name", Values: func(r *AccessRole) []string {
 				return one(join(string(r.Tenant), Fold(r.Role.Name)))
 			}},
@@ -90,7 +90,7 @@ var (
 	AccessDenies = store.NewTable("accessdenies", store.Options[AccessDeny]{
 		Key: func(d *AccessDeny) string { return join(string(d.Tenant), d.Name) },
 		Indexes: []store.Index[AccessDeny]{
-			{Name: "tenant", Values: func(d *AccessDeny) []string { return one(string(d.Tenant)) }},
+			{Name: "tenant"},
 		},
 	})
 )

@@ -57,7 +57,7 @@ var (
 	ManagementGroups = store.NewTable("managementgroups", store.Options[ManagementGroup]{
 		Key: func(g *ManagementGroup) string { return join(string(g.Tenant), Fold(g.Name)) },
 		Indexes: []store.Index[ManagementGroup]{
-			{Name: "tenant", Values: func(g *ManagementGroup) []string { return one(string(g.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "parent", Values: func(g *ManagementGroup) []string {
 				return one(join(string(g.Tenant), Fold(g.Parent)))
 			}},

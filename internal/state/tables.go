@@ -40,12 +40,11 @@ var (
 		},
 	})
 
-	// Users: "tenant"; "id" (object id); "upn" (tenant/folded name).
+	// Users: "tenant"; "upn" (tenant/folded name).
 	Users = store.NewTable("users", store.Options[directory.User]{
 		Key: func(u *directory.User) string { return Key(u.Tenant, u.ID) },
 		Indexes: []store.Index[directory.User]{
-			{Name: "tenant", Values: func(u *directory.User) []string { return one(string(u.Tenant)) }},
-			{Name: "id", Values: func(u *directory.User) []string { return one(string(u.ID)) }},
+			{Name: "tenant"},
 			{Name: "upn", Values: func(u *directory.User) []string {
 				return one(join(string(u.Tenant), Fold(u.UserPrincipalName)))
 			}},
@@ -55,12 +54,11 @@ var (
 		},
 	})
 
-	// Groups: "tenant"; "id"; "name" (tenant/folded display name).
+	// Groups: "tenant"; "name" (tenant/folded display name).
 	Groups = store.NewTable("groups", store.Options[directory.Group]{
 		Key: func(g *directory.Group) string { return Key(g.Tenant, g.ID) },
 		Indexes: []store.Index[directory.Group]{
-			{Name: "tenant", Values: func(g *directory.Group) []string { return one(string(g.Tenant)) }},
-			{Name: "id", Values: func(g *directory.Group) []string { return one(string(g.ID)) }},
+			{Name: "tenant"},
 			{Name: "name", Values: func(g *directory.Group) []string {
 				return one(join(string(g.Tenant), Fold(g.DisplayName)))
 			}},
@@ -71,22 +69,19 @@ var (
 	Links = store.NewTable("links", store.Options[directory.Link]{
 		Key: func(l *directory.Link) string { return linkKey(l.Tenant, l.Kind, l.From, l.To) },
 		Indexes: []store.Index[directory.Link]{
-			{Name: "from", Values: func(l *directory.Link) []string {
-				return one(join(string(l.Tenant), string(l.Kind), string(l.From)))
-			}},
+			{Name: "from"},
 			{Name: "to", Values: func(l *directory.Link) []string {
 				return one(join(string(l.Tenant), string(l.Kind), string(l.To)))
 			}},
 		},
 	})
 
-	// Applications: "tenant"; "id"; "appid"; "name" (tenant/folded display
+	// Applications: "tenant"; "appid"; "name" (tenant/folded display
 	// name); "uri" (tenant/folded identifier URI without a final slash).
 	Applications = store.NewTable("applications", store.Options[directory.Application]{
 		Key: func(a *directory.Application) string { return Key(a.Tenant, a.ID) },
 		Indexes: []store.Index[directory.Application]{
-			{Name: "tenant", Values: func(a *directory.Application) []string { return one(string(a.Tenant)) }},
-			{Name: "id", Values: func(a *directory.Application) []string { return one(string(a.ID)) }},
+			{Name: "tenant"},
 			{Name: "appid", Values: func(a *directory.Application) []string { return one(string(a.AppID)) }},
 			{Name: "name", Values: func(a *directory.Application) []string {
 				return one(join(string(a.Tenant), Fold(a.DisplayName)))
@@ -102,14 +97,13 @@ var (
 		},
 	})
 
-	// ServicePrincipals: "tenant"; "id"; "appid" (tenant/app id); "name"
+	// ServicePrincipals: "tenant"; "appid" (tenant/app id); "name"
 	// (tenant/folded service principal name without a final slash); "display"
 	// (tenant/folded display name).
 	ServicePrincipals = store.NewTable("serviceprincipals", store.Options[directory.ServicePrincipal]{
 		Key: func(p *directory.ServicePrincipal) string { return Key(p.Tenant, p.ID) },
 		Indexes: []store.Index[directory.ServicePrincipal]{
-			{Name: "tenant", Values: func(p *directory.ServicePrincipal) []string { return one(string(p.Tenant)) }},
-			{Name: "id", Values: func(p *directory.ServicePrincipal) []string { return one(string(p.ID)) }},
+			{Name: "tenant"},
 			{Name: "appid", Values: func(p *directory.ServicePrincipal) []string {
 				return one(join(string(p.Tenant), string(p.AppID)))
 			}},
@@ -128,13 +122,12 @@ var (
 		},
 	})
 
-	// Devices: "tenant"; "id"; "deviceid" (tenant/device id); "key"
+	// Devices: "tenant"; "deviceid" (tenant/device id); "key"
 	// (tenant/thumbprint).
 	Devices = store.NewTable("devices", store.Options[directory.Device]{
 		Key: func(d *directory.Device) string { return Key(d.Tenant, d.ID) },
 		Indexes: []store.Index[directory.Device]{
-			{Name: "tenant", Values: func(d *directory.Device) []string { return one(string(d.Tenant)) }},
-			{Name: "id", Values: func(d *directory.Device) []string { return one(string(d.ID)) }},
+			{Name: "tenant"},
 			{Name: "deviceid", Values: func(d *directory.Device) []string {
 				return one(join(string(d.Tenant), d.DeviceID))
 			}},
@@ -155,7 +148,7 @@ var (
 	Grants = store.NewTable("grants", store.Options[directory.PermissionGrant]{
 		Key: func(g *directory.PermissionGrant) string { return join(string(g.Tenant), g.ID) },
 		Indexes: []store.Index[directory.PermissionGrant]{
-			{Name: "tenant", Values: func(g *directory.PermissionGrant) []string { return one(string(g.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "client", Values: func(g *directory.PermissionGrant) []string {
 				return one(join(string(g.Tenant), string(g.Client)))
 			}},
@@ -176,7 +169,7 @@ var (
 	AppRoleAssignments = store.NewTable("approleassignments", store.Options[directory.AppRoleAssignment]{
 		Key: func(a *directory.AppRoleAssignment) string { return join(string(a.Tenant), a.ID) },
 		Indexes: []store.Index[directory.AppRoleAssignment]{
-			{Name: "tenant", Values: func(a *directory.AppRoleAssignment) []string { return one(string(a.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "principal", Values: func(a *directory.AppRoleAssignment) []string {
 				return one(join(string(a.Tenant), string(a.Principal)))
 			}},
@@ -194,7 +187,7 @@ var (
 	RoleAssignments = store.NewTable("directoryroles", store.Options[directory.RoleAssignment]{
 		Key: func(a *directory.RoleAssignment) string { return join(string(a.Tenant), a.ID) },
 		Indexes: []store.Index[directory.RoleAssignment]{
-			{Name: "tenant", Values: func(a *directory.RoleAssignment) []string { return one(string(a.Tenant)) }},
+			{Name: "tenant"},
 			{Name: "principal", Values: func(a *directory.RoleAssignment) []string {
 				return one(join(string(a.Tenant), string(a.Principal)))
 			}},
@@ -207,12 +200,11 @@ var (
 		},
 	})
 
-	// Deleted holds deleted users, groups and applications: "tenant"; "id".
+	// Deleted holds deleted users, groups and applications: "tenant".
 	Deleted = store.NewTable("deleted", store.Options[DeletedObject]{
 		Key: func(d *DeletedObject) string { return Key(d.Tenant, d.ID) },
 		Indexes: []store.Index[DeletedObject]{
-			{Name: "tenant", Values: func(d *DeletedObject) []string { return one(string(d.Tenant)) }},
-			{Name: "id", Values: func(d *DeletedObject) []string { return one(string(d.ID)) }},
+			{Name: "tenant"},
 		},
 		TTL: func(*DeletedObject) time.Duration { return DeletedRetention },
 	})

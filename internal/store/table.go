@@ -20,6 +20,10 @@ type Index[T any] struct {
 	// Values returns the record's values in this index, none to leave the
 	// record out. It must be a pure function of the record. Values are matched
 	// exactly; who wants case folded folds it, here and in the question.
+	//
+	// Without Values, the record's values are the leading parts of its key: a
+	// record has the value v if its key starts with v and a '/'. Such an index
+	// costs no memory.
 	Values func(*T) []string
 }
 
@@ -74,7 +78,7 @@ type table struct {
 
 type indexCore struct {
 	name   string
-	values func(any) []string
+	values func(any) []string // nil for the leading parts of the key
 }
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
@@ -106,11 +110,15 @@ func newCore[T any](name string, o Options[T]) *table {
 	}
 	seen := map[string]bool{}
 	for _, ix := range o.Indexes {
-		if !namePattern.MatchString(ix.Name) || ix.Values == nil || seen[ix.Name] {
+		if !namePattern.MatchString(ix.Name) || seen[ix.Name] {
 			panic(fmt.Sprintf("store: table %s: bad index %q", name, ix.Name))
 		}
 		seen[ix.Name] = true
-		c.indexes = append(c.indexes, indexCore{ix.Name, func(v any) []string { return ix.Values(v.(*T)) }})
+		core := indexCore{name: ix.Name}
+		if ix.Values != nil {
+			core.values = func(v any) []string { return ix.Values(v.(*T)) }
+		}
+		c.indexes = append(c.indexes, core)
 	}
 	if o.Claims != nil {
 		c.claims = func(v any) []string { return o.Claims(v.(*T)) }
@@ -182,8 +190,10 @@ func (c *table) decode(key string, raw []byte) (v any, err error) {
 	if k := c.key(v); k != key {
 		return nil, errs.New(errs.Internal, "record %s/%s says that its key is %q", c.name, key, k)
 	}
-	for i := range c.indexes {
-		c.indexes[i].values(v)
+	for _, ix := range c.indexes {
+		if ix.values != nil {
+			ix.values(v)
+		}
 	}
 	return v, nil
 }
@@ -238,14 +248,18 @@ func values[T any](seq iter.Seq[*entry]) iter.Seq[*T] {
 // *Tx it sees the view as it was when the transaction started with the
 // transaction's own writes on top, and is not compared at commit; see Tx.Guard.
 func (t *Table[T]) Where(r Reader, index, value string) iter.Seq[*T] {
-	t.c.index(index)
+	if t.c.index(index).values == nil {
+		return t.AllPrefix(r, value+"/")
+	}
 	return values[T](r.scan(t.c, index, value, false))
 }
 
 // WherePrefix yields the records that have a value in the index which starts
 // with prefix, each once, ordered by that value and then by key.
 func (t *Table[T]) WherePrefix(r Reader, index, prefix string) iter.Seq[*T] {
-	t.c.index(index)
+	if t.c.index(index).values == nil {
+		return t.AllPrefix(r, prefix)
+	}
 	return values[T](r.scan(t.c, index, prefix, true))
 }
 

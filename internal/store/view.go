@@ -40,6 +40,9 @@ func newDB(tables map[string]*table) (*memdb.MemDB, error) {
 			byKey: {Name: byKey, Unique: true, Indexer: keyIndexer{}},
 		}}
 		for i := range t.indexes {
+			if t.indexes[i].values == nil {
+				continue // asked of the key
+			}
 			// The prefix keeps a table's own "id" apart from memdb's.
 			n := "x." + t.indexes[i].name
 			ts.Indexes[n] = &memdb.IndexSchema{Name: n, AllowMissing: true, Indexer: valueIndexer{t.indexes[i].values}}

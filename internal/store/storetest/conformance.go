@@ -43,6 +43,7 @@ func people(name string) *store.Table[person] {
 		Indexes: []store.Index[person]{
 			{Name: "group", Values: func(p *person) []string { return p.Groups }},
 			{Name: "name", Values: func(p *person) []string { return []string{p.Name} }},
+			{Name: "part"},
 		},
 		Claims: func(p *person) []string {
 			if p.Name == "" {
@@ -472,9 +473,10 @@ func ownWrites(t *testing.T, h Harness) {
 		return []string{
 			ids(tab.Where(r, "group", "x")), ids(tab.WherePrefix(r, "group", "x")), ids(tab.WherePrefix(r, "group", "")),
 			ids(tab.AllPrefix(r, "a/")), ids(tab.All(r)), ids(tab.Where(r, "group", "a")), ids(tab.Where(r, "group", "a\x00\x01b")), ids(tab.Where(r, "group", "")),
+			ids(tab.Where(r, "part", "a")), ids(tab.WherePrefix(r, "part", "")), ids(tab.Where(r, "part", "")),
 		}
 	}
-	if got, want := show(s.View()), []string{"a/1 a/2", "a/1 a/2", "b/3 a/1 a/2", "a/1 a/2", "a/1 a/2 b/3", "", "b/3", "b/3"}; !slices.Equal(got, want) {
+	if got, want := show(s.View()), []string{"a/1 a/2", "a/1 a/2", "b/3 a/1 a/2", "a/1 a/2", "a/1 a/2 b/3", "", "b/3", "b/3", "a/1 a/2", "a/1 a/2 b/3", ""}; !slices.Equal(got, want) {
 		t.Errorf("view: %q, want %q", got, want)
 	}
 	var in []string
@@ -500,7 +502,7 @@ func ownWrites(t *testing.T, h Harness) {
 		in = show(tx)
 		return nil
 	})
-	want := []string{"a/1 b/3", "a/1 b/3 a/0", "a/0 a/1 b/3", "a/0 a/1", "a/0 a/1 b/3", "", "", ""}
+	want := []string{"a/1 b/3", "a/1 b/3 a/0", "a/0 a/1 b/3", "a/0 a/1", "a/0 a/1 b/3", "", "", "", "a/0 a/1", "a/0 a/1 b/3", ""}
 	if !slices.Equal(in, want) {
 		t.Errorf("inside: %q, want %q", in, want)
 	}
