@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,27 @@ func TestJustInTime(t *testing.T) {
 			t.Errorf("activation without multifactor authentication: HTTP %d %v", status, out)
 		}
 		eventually(t, k, token, false, "get", "nodes")
-		cloud.Graph(t, http.MethodPost, base+"assignmentScheduleRequests", request("adminAssign", "PT1H"), nil)
+		// Without that rule, and within what is left of the rules, Ann does it.
+		var rules struct{ Value []struct{ PolicyID string } }
+		cloud.Graph(t, http.MethodGet, "/policies/roleManagementPolicyAssignments?"+url.Values{
+			"$filter": {"scopeId eq '" + admins.ID + "' and scopeType eq 'Group' and roleDefinitionId eq 'member'"},
+		}.Encode(), nil, &rules)
+		if len(rules.Value) != 1 {
+			t.Fatalf("%d rules for the group, want 1", len(rules.Value))
+		}
+		cloud.Graph(t, http.MethodPatch, "/policies/roleManagementPolicies/"+rules.Value[0].PolicyID+"/rules/Enablement_EndUser_Assignment", map[string]any{
+			"@odata.type": "#microsoft.graph.unifiedRoleManagementPolicyEnablementRule", "id": "Enablement_EndUser_Assignment",
+			"enabledRules": []string{"Justification"},
+			"target":       map[string]any{"caller": "EndUser", "operations": []string{"all"}, "level": "Assignment"},
+		}, nil)
+		for _, long := range []string{"PT9H", "P2D"} {
+			if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", long)); status != http.StatusBadRequest {
+				t.Errorf("activation for %s: HTTP %d %v, want a refusal", long, status, out)
+			}
+		}
+		if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", "PT1H")); status != http.StatusCreated {
+			t.Fatalf("activation: HTTP %d %v", status, out)
+		}
 		eventually(t, k, token, true, "get", "nodes")
 		cloud.Graph(t, http.MethodPost, base+"assignmentScheduleRequests", request("adminRemove", "PT1H"), nil)
 		eventually(t, k, token, false, "get", "nodes")
