@@ -150,6 +150,40 @@ type Credentials struct {
 	Passwords []Password            `json:"passwords,omitempty"`
 	Keys      []KeyCredential       `json:"keys,omitempty"`
 	Federated []FederatedCredential `json:"federated,omitempty"`
+	// Removed is when one was last taken away. Access tokens that were obtained
+	// with it are refused by clusters from then on.
+	Removed time.Time `json:"removedDateTime,omitzero"`
+}
+
+// Has reports whether the credential with the id is among them.
+func (c *Credentials) Has(id string) bool {
+	return slices.Contains(c.ids(), id)
+}
+
+func (c *Credentials) ids() []string {
+	var list []string
+	for i := range c.Passwords {
+		list = append(list, c.Passwords[i].KeyID)
+	}
+	for i := range c.Keys {
+		list = append(list, c.Keys[i].KeyID)
+	}
+	for i := range c.Federated {
+		list = append(list, c.Federated[i].ID)
+	}
+	return list
+}
+
+// Change calls change and notes the time if it has taken a credential away.
+func (c *Credentials) Change(now time.Time, change func() error) error {
+	before := c.ids()
+	if err := change(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(before, func(id string) bool { return !c.Has(id) }) {
+		c.Removed = now
+	}
+	return nil
 }
 
 // Password is a client secret: generated here, of high entropy, and kept as

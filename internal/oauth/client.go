@@ -30,6 +30,9 @@ type client struct {
 
 	auth      token.ClientAuth
 	federated bool
+	// credential is the id of the credential that proved it; empty where the
+	// certificate is known by its name alone.
+	credential string
 	// used is what to remember before anything is issued: an assertion that
 	// works once.
 	used *usedAssertion
@@ -194,7 +197,7 @@ func (cl *client) checkSecret(secret string, now time.Time) error {
 	for _, set := range cl.credentials() {
 		if pw := set.MatchPassword(secret); pw != nil {
 			if !now.Before(pw.Start) && now.Before(pw.End) {
-				cl.auth = token.ClientSecret
+				cl.auth, cl.credential = token.ClientSecret, pw.KeyID
 				return nil
 			}
 			expired = true
@@ -238,6 +241,7 @@ func (p *Provider) checkAssertion(c *call, tenant *directory.Tenant, cl *client,
 
 func (p *Provider) checkCertificate(c *call, tenant *directory.Tenant, cl *client, assertion, issuer, subject string) error {
 	var certs []*x509.Certificate
+	var ids []string
 	for _, set := range cl.credentials() {
 		for i := range set.Keys {
 			k := &set.Keys[i]
@@ -245,7 +249,7 @@ func (p *Provider) checkCertificate(c *call, tenant *directory.Tenant, cl *clien
 				continue
 			}
 			if cert, err := k.Certificate(); err == nil {
-				certs = append(certs, cert)
+				certs, ids = append(certs, cert), append(ids, k.KeyID)
 			}
 		}
 	}
@@ -267,6 +271,11 @@ func (p *Provider) checkCertificate(c *call, tenant *directory.Tenant, cl *clien
 		return p.assertionFault(c, cl, err, assertion, seen, certs)
 	}
 	cl.auth = token.ClientAssertion
+	for i := range certs {
+		if len(token.CertificateKeys(certs[i:i+1])(seen)) > 0 {
+			cl.credential = ids[i]
+		}
+	}
 	id := a.ID
 	if id == "" {
 		id = hex.EncodeToString(a.Hash[:])

@@ -69,17 +69,18 @@ func (p *Provider) checkFederated(c *call, cl *client, assertion, issuer, subjec
 			return fault(700229)
 		}
 	}
-	if err := proven(matches, a); err != nil {
+	match, err := proven(matches, a)
+	if err != nil {
 		return err
 	}
-	cl.auth, cl.federated = token.ClientAssertion, true
+	cl.auth, cl.federated, cl.credential = token.ClientAssertion, true, match.ID
 	return nil
 }
 
-// proven tells which of the credentials that an assertion may mean it meets, now
+// proven returns which of the credentials that an assertion may mean it meets, now
 // that it is known to be its issuer's. Expressions are evaluated here only: nobody
 // has us work on claims of their own making.
-func proven(matches []directory.FederatedCredential, a *token.Assertion) error {
+func proven(matches []directory.FederatedCredential, a *token.Assertion) (*directory.FederatedCredential, error) {
 	failed := ""
 	for i := range matches {
 		f := &matches[i]
@@ -88,7 +89,7 @@ func proven(matches []directory.FederatedCredential, a *token.Assertion) error {
 			continue
 		case f.Matching == nil:
 			if f.Subject != "" && f.Subject == a.Subject {
-				return nil
+				return f, nil
 			}
 			continue
 		}
@@ -98,15 +99,15 @@ func proven(matches []directory.FederatedCredential, a *token.Assertion) error {
 		}
 		claim, ok := e.Match(a.Text)
 		if ok {
-			return nil
+			return f, nil
 		}
 		failed = claim
 	}
 	if failed == "" {
-		return fault(7002137, "claims, since the credential's expression cannot be evaluated,", a.Subject)
+		return nil, fault(7002137, "claims, since the credential's expression cannot be evaluated,", a.Subject)
 	}
 	value, _ := a.Text(failed)
-	return fault(7002137, "claim "+failed, value)
+	return nil, fault(7002137, "claim "+failed, value)
 }
 
 func hasText(a *token.Assertion, name string) bool {

@@ -133,7 +133,7 @@ func (p *Provider) tokenFacts(c *call, g *grant) (token.Facts, error) {
 	tenant, err := p.tokenTenant(c, g.tenant)
 	f := token.Facts{
 		Now: c.now, UTI: token.NewUTI(), Tenant: tenant,
-		Client: token.Client{AppID: g.cl.id, DisplayName: g.cl.name, Auth: g.cl.auth, Capabilities: g.claims.Capabilities},
+		Client: token.Client{AppID: g.cl.id, DisplayName: g.cl.name, Auth: g.cl.auth, Credential: g.cl.credential, Capabilities: g.claims.Capabilities},
 	}
 	if err != nil {
 		return f, err

@@ -211,11 +211,19 @@ func (f *Facts) common(version Version, life time.Duration) *Claims {
 	return c
 }
 
+// credentialMark begins the aio of an application's token that says which
+// credential it was obtained with.
+const credentialMark = 0x14
+
 // opaque returns aio and rh. Clients may not look into them; they only have to
-// be there and to differ.
+// be there and to differ. The aio of an application's token ends in the id of
+// its credential, for Claims.Credential.
 func (f *Facts) opaque() (aio, rh string) {
 	sum := sha256.Sum256([]byte("aio " + f.UTI))
 	aio = stdBase64(append([]byte{0x13}, sum[:]...))
+	if id, err := hex.DecodeString(strings.ReplaceAll(f.Client.Credential, "-", "")); err == nil && len(id) == 16 && f.App != nil {
+		aio = stdBase64(slices.Concat([]byte{credentialMark}, sum[:16], id))
+	}
 	var ids []byte
 	for _, id := range []string{string(f.Tenant.ID), string(f.Resource.AppID)} {
 		b, _ := hex.DecodeString(strings.ReplaceAll(id, "-", ""))

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -143,6 +145,17 @@ func (c *Claims) HasRole(role string) bool { return slices.Contains(c.Roles, rol
 // Issued returns when the token was really issued, as far as iat tells: it lies
 // Slack earlier. Compare this, not iat, with the time of a revocation.
 func (c *Claims) Issued() time.Time { return time.Unix(c.IssuedAt, 0).Add(Slack) }
+
+// Credential returns the id of the credential that an application obtained the
+// token with; empty for people, and where the token does not say.
+func (c *Claims) Credential() string {
+	raw, err := base64.StdEncoding.DecodeString(c.AIO)
+	if err != nil || len(raw) != 33 || raw[0] != credentialMark || !c.AppOnly() {
+		return ""
+	}
+	id := hex.EncodeToString(raw[17:])
+	return strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
+}
 
 // ExpiresAt returns exp as a time.
 func (c *Claims) ExpiresAt() time.Time { return time.Unix(c.Expires, 0) }

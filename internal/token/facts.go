@@ -92,6 +92,9 @@ type Client struct {
 	AppID       directory.AppID
 	DisplayName string
 	Auth        ClientAuth
+	// Credential is the id of the secret, certificate or federated credential
+	// that the client proved itself with; empty where it has none.
+	Credential string
 	// Capabilities are the xms_cc values that the client declared.
 	Capabilities []string
 	GroupClaims  string                    // for ID tokens, as Resource.GroupClaims

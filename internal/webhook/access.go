@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 
@@ -27,13 +26,9 @@ const (
 	reasonNoOID      = "Azure does not have opinion for this user: it is not a Microsoft Entra user of the cluster's tenant. If you are impersonating someone, Azure RBAC does not apply to them."
 	reasonAdminGroup = "Access allowed by membership of the cluster's administrator group %s."
 	reasonDisabled   = "The account was disabled or deleted. Access ends at once; sign-in is not possible."
-	reasonRevoked    = "The account's access was revoked a moment ago. Sign in again."
+	reasonRevoked    = "The account's access was revoked a moment ago, or the credential that it signed in with was deleted. Sign in again."
 	reasonGroupLost  = "The user is no longer a member of group %s. Try again in a few seconds, when the API server has forgotten the old membership."
 )
-
-// settle is how long an API server may go on using a TokenReview that it has
-// asked before a revocation: its own ten seconds, and one for the way.
-const settle = 11 * time.Second
 
 // authorize answers the SubjectAccessReview that comes after Node and RBAC.
 func (s *Service) authorize(w http.ResponseWriter, q *question) {
@@ -122,7 +117,7 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 	if !p.enabled {
 		return user, Decision{Deny, reasonDisabled}
 	}
-	if since := q.now.Sub(p.revoked); !p.revoked.IsZero() && since < settle {
+	if p.settling(q.now) && one(spec, validFrom) != p.mark() {
 		return user, Decision{Deny, reasonRevoked}
 	}
 	user.Groups = state.Memberships(q.view, q.cluster.Tenant, oid, q.now)
@@ -193,17 +188,23 @@ func named(p *account, name string) bool {
 
 // oidOf returns the one object id of a review's extra.
 func oidOf(spec *authorizationv1.SubjectAccessReviewSpec) (directory.ObjectID, bool) {
+	id, ok := directory.ParseGUID(one(spec, "oid"))
+	return directory.ObjectID(id), ok
+}
+
+// one returns the only value of a key of a review's extra, in any case; empty if
+// there is none or more than one.
+func one(spec *authorizationv1.SubjectAccessReviewSpec, key string) string {
 	var values []string
 	for k, v := range spec.Extra {
-		if strings.EqualFold(k, "oid") {
+		if strings.EqualFold(k, key) {
 			values = append(values, v...)
 		}
 	}
 	if len(values) != 1 {
-		return "", false
+		return ""
 	}
-	id, ok := directory.ParseGUID(values[0])
-	return directory.ObjectID(id), ok
+	return values[0]
 }
 
 // hosted reports whether the cluster's tenant is one of ours.

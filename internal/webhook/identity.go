@@ -86,12 +86,18 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 	if !p.revoked.IsZero() && claims.Issued().Before(p.revoked) {
 		return nil, errs.New(errs.Unauthenticated, "access was revoked at %s; sign in again", p.revoked.UTC().Format(time.RFC3339))
 	}
+	if id := claims.Credential(); id != "" && !p.proves(id) {
+		return nil, errs.New(errs.Unauthenticated, "the credential that the token was obtained with has been deleted; sign in again with another")
+	}
 	if err := s.legacy(q); err != nil {
 		return nil, err
 	}
 	user := &authenticationv1.UserInfo{
 		Username: p.names[0],
 		Extra:    map[string]authenticationv1.ExtraValue{"oid": {string(claims.Object)}},
+	}
+	if p.settling(q.now) {
+		user.Extra[validFrom] = authenticationv1.ExtraValue{p.mark()}
 	}
 	for _, g := range state.Memberships(q.view, claims.Tenant, claims.Object, q.now) {
 		user.Groups = append(user.Groups, string(g))
@@ -204,6 +210,49 @@ type account struct {
 	app     bool     // a service principal
 	enabled bool
 	revoked time.Time // tokens issued before it are refused
+	// credentials are a service principal's own and its application's.
+	credentials []*directory.Credentials
+}
+
+// validFrom is the key in a review's extra that says which revocation the token
+// was held against. AKS's reviews have oid alone; ours have this beside it, for
+// those whose access was revoked a moment ago, so that the denying webhook can
+// tell a review that the API server kept from before, which it refuses, from one
+// of a token that was issued since.
+//
+// Who may impersonate can write it, and gains nothing by it: a revocation speaks
+// of tokens, and an impersonator shows one of their own, which is reviewed first.
+const validFrom = "valid-from"
+
+// settle is how long an API server may go on using a TokenReview that it has
+// asked before a revocation: its own ten seconds, and one for the way.
+const settle = 11 * time.Second
+
+// ended returns the time of the latest change that ended tokens of the account.
+func (a *account) ended() time.Time {
+	t := a.revoked
+	for _, c := range a.credentials {
+		if c.Removed.After(t) {
+			t = c.Removed
+		}
+	}
+	return t
+}
+
+// settling reports whether API servers may hold reviews from before the latest
+// change that ended tokens.
+func (a *account) settling(now time.Time) bool {
+	t := a.ended()
+	return !t.IsZero() && now.Sub(t) < settle
+}
+
+// mark names the latest change that ended tokens. It is compared for equality
+// alone, so that no two clocks are.
+func (a *account) mark() string { return a.ended().UTC().Format(time.RFC3339Nano) }
+
+// proves reports whether the credential with the id is still the account's.
+func (a *account) proves(id string) bool {
+	return slices.ContainsFunc(a.credentials, func(c *directory.Credentials) bool { return c.Has(id) })
 }
 
 // principal returns the account with the given id. Members are known by their
@@ -223,5 +272,9 @@ func principal(view store.Reader, tenant directory.TenantID, id directory.Object
 	if err != nil {
 		return nil, err
 	}
-	return &account{names: []string{string(id)}, app: true, enabled: p.Enabled, revoked: p.AccessRevoked}, nil
+	a := &account{names: []string{string(id)}, app: true, enabled: p.Enabled, revoked: p.AccessRevoked, credentials: []*directory.Credentials{&p.Credentials}}
+	if app, err := state.FindApplication(view, p.AppID); err == nil {
+		a.credentials = append(a.credentials, &app.Credentials)
+	}
+	return a, nil
 }

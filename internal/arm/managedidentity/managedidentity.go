@@ -455,11 +455,13 @@ func (p *Provider) deleteCredential(c *wire.Call) (*wire.Response, error) {
 			return err
 		}
 		return state.ServicePrincipals.Modify(tx, state.Key(sp.Tenant, sp.ID), func(sp *directory.ServicePrincipal) error {
-			i := index(sp, c.Param("credential"))
-			if found = i >= 0; found {
-				sp.Credentials.Federated = slices.Delete(sp.Credentials.Federated, i, i+1)
-			}
-			return nil
+			return sp.Credentials.Change(c.Now, func() error {
+				i := index(sp, c.Param("credential"))
+				if found = i >= 0; found {
+					sp.Credentials.Federated = slices.Delete(sp.Credentials.Federated, i, i+1)
+				}
+				return nil
+			})
 		})
 	})
 	if e, ok := err.(*wire.Error); ok && e.Status == http.StatusNotFound {

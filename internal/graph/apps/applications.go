@@ -164,7 +164,9 @@ func (s service) applicationChange(c *wire.Call, change func(a *directory.Applic
 				return err
 			}
 		}
-		if err := state.Applications.Modify(tx, key, change); err != nil {
+		if err := state.Applications.Modify(tx, key, func(a *directory.Application) error {
+			return a.Credentials.Change(c.Now, func() error { return change(a) })
+		}); err != nil {
 			return err
 		}
 		if a, err = state.Applications.Get(tx, key); err != nil {
@@ -375,7 +377,9 @@ func (s service) clientChange(c *wire.Call, change func(tx *store.Tx, p *directo
 				return err
 			}
 		}
-		if err := state.ServicePrincipals.Modify(tx, key, func(p *directory.ServicePrincipal) error { return change(tx, p) }); err != nil {
+		if err := state.ServicePrincipals.Modify(tx, key, func(p *directory.ServicePrincipal) error {
+			return p.Credentials.Change(c.Now, func() error { return change(tx, p) })
+		}); err != nil {
 			return err
 		}
 		p, err = state.ServicePrincipals.Get(tx, key)
