@@ -14,6 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/account"
+	"github.com/entrance-id/entrance/internal/cli/azure"
+	"github.com/entrance-id/entrance/internal/cli/group"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/version"
 )
@@ -47,7 +50,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 
 func run(ctx context.Context, args []string, e *env) int {
 	root := newRoot(e)
-	root.SetArgs(args)
+	root.SetArgs(azure.Spread(root, args))
 	root.SetIn(e.in)
 	root.SetOut(e.out)
 	root.SetErr(e.err)
@@ -61,7 +64,7 @@ func run(ctx context.Context, args []string, e *env) int {
 	}
 	fmt.Fprintln(e.err, "entrance: "+describe(err))
 	switch {
-	case errors.As(err, &usageError{}):
+	case errors.As(err, &usageError{}), errors.As(err, &azure.ArgumentError{}):
 		return exitUsage
 	case errs.Is(err, errs.NotFound):
 		return exitNotFound
@@ -98,6 +101,8 @@ Ask how it is:                      entrance status`,
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e), newLogs(e),
 	)
+	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
+	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a))
 	refuseArguments(root)
 	return root
 }

@@ -63,6 +63,9 @@ type Options struct {
 	LoginHint                string
 	Timeout                  time.Duration
 	SkipOpenBrowser          bool // ours; get-token only
+	// FederatedToken is the token itself, where the caller has it and no file
+	// does. No flag sets it: a command line is no place for it.
+	FederatedToken string
 }
 
 // DefaultCacheDir is $KUBECACHEDIR, or the folder that users of the original

@@ -48,6 +48,9 @@ func getenv(env Environment, name string) string {
 
 func newWorkload(e *entra) (method, error) {
 	e.client.region = regionOf(e.sys.Env)
+	if e.o.FederatedToken != "" {
+		return newFederated(e, e.o.FederatedToken), nil
+	}
 	if getenv(e.sys.Env, "ACTIONS_ID_TOKEN_REQUEST_TOKEN") != "" && getenv(e.sys.Env, "ACTIONS_ID_TOKEN_REQUEST_URL") != "" {
 		// Not cached: a runner serves job after job, and each is somebody else.
 		return &federatedToken{entra: e, label: "GithubActionsCredential", assertion: e.githubToken}, nil
@@ -60,6 +63,11 @@ func newWorkload(e *entra) (method, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newFederated(e, token), nil
+}
+
+// newFederated exchanges a token that is at hand.
+func newFederated(e *entra, token string) method {
 	m := &federatedToken{entra: e, label: "WorkloadIdentityCredential", life: -1,
 		assertion: func(context.Context) (string, error) { return token, nil }}
 	// The file's token changes each hour; the workload that it names does not.
@@ -69,7 +77,7 @@ func newWorkload(e *entra) (method, error) {
 	} else {
 		m.bound = [][]byte{[]byte(token)}
 	}
-	return m, nil
+	return m
 }
 
 func readTokenFile(path string) (string, error) {
