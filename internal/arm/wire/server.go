@@ -140,8 +140,11 @@ func remote(addr string) string {
 
 func (s *Server) serve(c *Call, w http.ResponseWriter, r *http.Request) (*Response, error) {
 	path := r.URL.EscapedPath()
-	if strings.HasPrefix(path, "//") && strings.EqualFold(strings.TrimLeft(path, "/"), "metadata/endpoints") {
-		// az joins an endpoint that ends with a slash to this path.
+	if strings.HasPrefix(path, "//") {
+		// Clients join an endpoint that ends with a slash, or a pattern that
+		// begins with one, to a path that does: az for /metadata/endpoints,
+		// @azure/arm-authorization for every scope and id. Resource Manager
+		// reads one slash. Within the path there is no such reading.
 		path = path[1:]
 	}
 	var err error
