@@ -9,8 +9,13 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
-	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/clientauth"
+	"github.com/entrance-id/entrance/internal/oauth/grant"
+	"github.com/entrance-id/entrance/internal/oauth/redirect"
+	"github.com/entrance-id/entrance/internal/oauth/scope"
+	"github.com/entrance-id/entrance/internal/oauth/ticket"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/token"
 )
@@ -18,8 +23,8 @@ import (
 // authorization is a request to the authorization endpoint whose client and
 // redirect URI are valid: from here on errors go to the client.
 type authorization struct {
-	cl       *client
-	redirect redirect
+	cl       *clientauth.Client
+	redirect redirect.Redirect
 	given    bool // whether the request named the redirect URI
 
 	state, nonce      string
@@ -29,16 +34,9 @@ type authorization struct {
 	prompt            []string
 	maxAge            time.Duration // of the sign-in; negative when any is good
 	hinted            string        // who the id_token_hint is about
-	want              *wanted
+	want              *scope.Wanted
 	claims            conditionalaccess.ClaimsRequest
 	back              backState
-}
-
-// redirect is where an answer may go.
-type redirect struct {
-	uri    string
-	spa    bool
-	native bool
 }
 
 const backPurpose = "authorization request"
@@ -57,18 +55,18 @@ const maxInteraction = time.Hour
 
 // authorize serves the authorization endpoint.
 func (p *Provider) authorize(c *call) error {
-	if c.authority == adfs {
-		c.v1 = false
+	if c.Authority == wire.ADFS {
+		c.V1 = false
 	}
 	a, err := p.readClient(c)
 	if err != nil {
 		return err
 	}
 	g := c.attempt("authorize", conditionalaccess.StepAuthorize)
-	g.cl = a.cl
-	g.appType = conditionalaccess.Browser
-	if a.redirect.native {
-		g.appType = conditionalaccess.MobileAndDesktop
+	g.Client = a.cl
+	g.AppType = conditionalaccess.Browser
+	if a.redirect.Native {
+		g.AppType = conditionalaccess.MobileAndDesktop
 	}
 	if err := p.readRequest(c, a); err != nil {
 		return p.answerError(c, a, err)
@@ -90,89 +88,28 @@ func (p *Provider) authorize(c *call) error {
 // shown to the person and never sent anywhere: the address may be an
 // attacker's.
 func (p *Provider) readClient(c *call) (*authorization, error) {
-	id, err := c.need("client_id")
+	id, err := c.Need("client_id")
 	if err != nil {
 		return nil, err
 	}
-	a := &authorization{state: c.form.Get("state")}
-	if a.cl, err = p.findClient(c, c.tenant, id); err != nil {
+	a := &authorization{state: c.Form.Get("state")}
+	if a.cl, err = p.clients.Find(c.Call, c.Tenant, id); err != nil {
 		return nil, err
 	}
-	if a.cl.app == nil {
-		return nil, fault(700016, id, c.authority)
+	if a.cl.App == nil {
+		return nil, fault(700016, id, c.Authority)
 	}
-	uri, given := c.form.Get("redirect_uri"), c.form.Get("redirect_uri") != ""
-	if a.redirect, err = matchRedirect(a.cl.app, uri); err != nil {
+	uri, given := c.Form.Get("redirect_uri"), c.Form.Get("redirect_uri") != ""
+	if a.redirect, err = redirect.Match(a.cl.App, uri); err != nil {
 		return nil, err
 	}
 	a.given = given
 	return a, nil
 }
 
-// matchRedirect finds the registered redirect URI that uri is. It must be equal
-// to one, octet by octet; only the port of an http loopback address is free
-// (RFC 8252, section 7.3).
-func matchRedirect(app *directory.Application, uri string) (redirect, error) {
-	all := []struct {
-		list        []string
-		spa, native bool
-	}{{app.Web.RedirectURIs, false, false}, {app.SPA.RedirectURIs, true, false}, {app.PublicClient.RedirectURIs, false, true}}
-	if uri == "" {
-		var only []redirect
-		for _, k := range all {
-			for _, u := range k.list {
-				only = append(only, redirect{u, k.spa, k.native})
-			}
-		}
-		switch len(only) {
-		case 0:
-			return redirect{}, fault(900971)
-		case 1:
-			return only[0], nil
-		}
-		return redirect{}, fault(50011, "", string(app.AppID))
-	}
-	if len(uri) <= 2048 && !strings.ContainsAny(uri, "#\\\r\n\t ") {
-		// Exact matches first, then the loopback rule, over all platforms.
-		for _, loose := range []bool{false, true} {
-			for _, k := range all {
-				for _, u := range k.list {
-					if u == uri || loose && sameLoopback(u, uri) {
-						return redirect{uri, k.spa, k.native}, nil
-					}
-				}
-			}
-		}
-	}
-	return redirect{}, fault(50011, uri, string(app.AppID))
-}
-
-func sameLoopback(registered, asked string) bool {
-	r, err1 := url.Parse(registered)
-	a, err2 := url.Parse(asked)
-	if err1 != nil || err2 != nil || r.Scheme != "http" || a.Scheme != "http" || a.User != nil || r.User != nil || a.Opaque != "" {
-		return false
-	}
-	host := r.Hostname()
-	if host != "localhost" && host != "127.0.0.1" && host != "::1" {
-		return false
-	}
-	path := func(u *url.URL) string {
-		if p := u.EscapedPath(); p != "" {
-			return p
-		}
-		return "/"
-	}
-	if a.Hostname() != host || path(a) != path(r) || a.RawQuery != r.RawQuery || a.ForceQuery != r.ForceQuery {
-		return false
-	}
-	// What was parsed is what was sent: no other spelling of the same host.
-	return strings.HasPrefix(asked, "http://"+a.Host)
-}
-
 // readRequest reads and checks the rest of the request.
 func (p *Provider) readRequest(c *call, a *authorization) error {
-	f := c.form
+	f := c.Form
 	for _, k := range []string{"request", "request_uri", "registration"} {
 		if f.Get(k) != "" {
 			return fault(9002313, "the parameter '"+k+"' is not supported")
@@ -215,9 +152,9 @@ func (p *Provider) readRequest(c *call, a *authorization) error {
 		return fault(70007, mode, kind)
 	case a.code && a.access:
 		return fault(70005, kind)
-	case a.id && !a.cl.app.Web.ImplicitID:
+	case a.id && !a.cl.App.Web.ImplicitID:
 		return fault(700054)
-	case a.access && !a.cl.app.Web.ImplicitAT:
+	case a.access && !a.cl.App.Web.ImplicitAT:
 		return fault(700051)
 	}
 	if len(a.state) > 4096 {
@@ -240,19 +177,19 @@ func (p *Provider) readRequest(c *call, a *authorization) error {
 	if err := p.readHints(c, a); err != nil {
 		return err
 	}
-	if !c.v1 {
-		if _, err := c.need("scope"); err != nil {
+	if !c.V1 {
+		if _, err := c.Need("scope"); err != nil {
 			return err
 		}
 	}
 	var err error
-	if a.want, err = c.ask(28000); err != nil {
+	if a.want, err = scope.Ask(c.Call, 28000); err != nil {
 		return err
 	}
-	if a.id && !a.want.openid {
-		return fault(70011, c.form.Get("scope"))
+	if a.id && !a.want.OpenID {
+		return fault(70011, c.Form.Get("scope"))
 	}
-	if a.claims, err = c.readClaims(f.Get("claims")); err != nil {
+	if a.claims, err = grant.ReadClaims(f.Get("claims")); err != nil {
 		return err
 	}
 	return p.readBack(c, a)
@@ -261,21 +198,21 @@ func (p *Provider) readRequest(c *call, a *authorization) error {
 // readHints reads what the request says of the sign-in that it wants.
 func (p *Provider) readHints(c *call, a *authorization) error {
 	a.maxAge = -1
-	if s := c.form.Get("max_age"); s != "" {
+	if s := c.Form.Get("max_age"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 31)
 		if err != nil {
 			return fault(9002313, "the value of 'max_age' is not a number of seconds")
 		}
 		a.maxAge = time.Duration(n) * time.Second
 	}
-	if hint := c.form.Get("id_token_hint"); hint != "" {
+	if hint := c.Form.Get("id_token_hint"); hint != "" {
 		v := &token.Verifier{Keys: p.cfg.Trust}
-		claims, err := v.VerifyIDTokenHint(hint, a.cl.id, c.now)
+		claims, err := v.VerifyIDTokenHint(hint, a.cl.ID, c.Now)
 		if err != nil {
 			return fault(9002313, "the id_token_hint is not an ID token of this application").WithCause(err)
 		}
 		a.hinted = string(claims.Object)
-		if u, err := state.Users.Get(c.view, state.Key(claims.Tenant, claims.Object)); err == nil {
+		if u, err := state.Users.Get(c.View, state.Key(claims.Tenant, claims.Object)); err == nil {
 			a.hinted = u.UserPrincipalName
 		}
 	}
@@ -287,20 +224,20 @@ func (a *authorization) readPKCE(f url.Values) error {
 	switch {
 	case a.challenge == "" && a.method != "":
 		return fault(900144, "code_challenge")
-	case a.challenge == "" && a.code && (a.redirect.spa || a.redirect.native):
+	case a.challenge == "" && a.code && (a.redirect.SPA || a.redirect.Native):
 		// RFC 9700, section 2.1.1: a client without a secret has nothing else
 		// that ties the code to it.
 		return fault(9002325)
 	case a.challenge == "":
 		return nil
-	case !validVerifier(a.challenge):
+	case !ticket.ValidVerifier(a.challenge):
 		return fault(501491)
 	case a.method == "":
 		a.method = "plain"
 	case a.method != "S256" && a.method != "plain":
 		return fault(9002313, "the code_challenge_method is not supported")
 	}
-	if a.method == "plain" && a.redirect.spa {
+	if a.method == "plain" && a.redirect.SPA {
 		return fault(9002325)
 	}
 	return nil
@@ -309,27 +246,27 @@ func (a *authorization) readPKCE(f url.Values) error {
 // readBack reads what the request remembers of its own first arrival.
 func (p *Provider) readBack(c *call, a *authorization) error {
 	request := requestHash(c)
-	sealed := c.form.Get("sctx")
+	sealed := c.Form.Get("sctx")
 	if sealed != "" {
 		var b backState
-		if p.cfg.Sealer.Open(backPurpose, sealed, &b) == nil && b.Request == request && c.now.Sub(b.Started) < maxInteraction {
+		if p.cfg.Sealer.Open(backPurpose, sealed, &b) == nil && b.Request == request && c.Now.Sub(b.Started) < maxInteraction {
 			a.back = b
 			return nil
 		}
 	}
-	a.back = backState{Request: request, Started: c.now}
+	a.back = backState{Request: request, Started: c.Now}
 	return nil
 }
 
 // requestHash names the request: its path and all parameters but our own.
 func requestHash(c *call) string {
 	v := url.Values{}
-	for k, list := range c.form {
+	for k, list := range c.Form {
 		if k != "sctx" {
 			v[k] = list
 		}
 	}
-	return hash(c.r.URL.Path + "?" + v.Encode())
+	return ticket.Hash(c.R.URL.Path + "?" + v.Encode())
 }
 
 // backTo is the path at which the request comes back from the pages.
@@ -339,15 +276,15 @@ func (p *Provider) backTo(c *call, b backState) (string, error) {
 		return "", err
 	}
 	v := url.Values{}
-	for k, list := range c.form {
+	for k, list := range c.Form {
 		v[k] = list
 	}
 	v.Set("sctx", sealed)
-	return c.r.URL.Path + "?" + v.Encode(), nil
+	return c.R.URL.Path + "?" + v.Encode(), nil
 }
 
 // authorized takes the person through the pages until nothing is missing.
-func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error) {
+func (p *Provider) authorized(c *call, g *grant.Grant, a *authorization) (bool, error) {
 	if a.back.Denied {
 		return false, fault(65004)
 	}
@@ -357,7 +294,7 @@ func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error)
 	}
 	consented, denied := a.back, a.back
 	consented.Consented, denied.Denied = true, true
-	at := &interaction{back: back, target: a.redirect.uri, want: a.want, hint: c.form.Get("login_hint")}
+	at := &interaction{back: back, target: a.redirect.URI, want: a.want, hint: c.Form.Get("login_hint")}
 	if at.cancel, err = p.backTo(c, denied); err != nil {
 		return false, err
 	}
@@ -388,26 +325,26 @@ func (p *Provider) authorized(c *call, g *grant, a *authorization) (bool, error)
 		}
 	}
 	if at.silent {
-		g.step = conditionalaccess.StepAuthorizeSilent
+		g.Step = conditionalaccess.StepAuthorizeSilent
 	}
-	g.claims = a.claims
-	g.noAccess = !a.code && !a.access
+	g.Claims = a.claims
+	g.NoAccess = !a.code && !a.access
 	return p.interact(c, g, at)
 }
 
 // answerTokens issues what the response type names and sends it.
-func (p *Provider) answerTokens(c *call, g *grant, a *authorization) error {
-	g.who.Grant = random(16)
+func (p *Provider) answerTokens(c *call, g *grant.Grant, a *authorization) error {
+	g.Who.Grant = ticket.Random(16)
 	var out [][2]string
 	text, access := "", ""
 	var err error
 	if a.code {
-		k := &code{
-			Client: g.cl.id, Redirect: a.redirect.uri, RedirectGiven: a.given, SPA: a.redirect.spa, Native: a.redirect.native,
-			Scope: c.form.Get("scope"), Resource: c.form.Get("resource"), Nonce: a.nonce,
-			Challenge: a.challenge, Method: a.method, Claims: c.form.Get("claims"), SignedIn: g.who,
+		k := &ticket.Code{
+			Client: g.Client.ID, Redirect: a.redirect.URI, RedirectGiven: a.given, SPA: a.redirect.SPA, Native: a.redirect.Native,
+			Scope: c.Form.Get("scope"), Resource: c.Form.Get("resource"), Nonce: a.nonce,
+			Challenge: a.challenge, Method: a.method, Claims: c.Form.Get("claims"), SignedIn: g.Who,
 		}
-		if text, err = p.newCode(c, k); err != nil {
+		if text, err = p.tickets.NewCode(c.R.Context(), k); err != nil {
 			return err
 		}
 		out = append(out, [2]string{"code", text})
@@ -417,25 +354,25 @@ func (p *Provider) answerTokens(c *call, g *grant, a *authorization) error {
 		if err != nil {
 			return err
 		}
-		access = m.text
+		access = m.Text
 		out = append(out, [][2]string{
-			{"access_token", access}, {"token_type", m.kind}, {"expires_in", itoa(m.life)}, {"scope", m.response},
+			{"access_token", access}, {"token_type", m.Kind}, {"expires_in", itoa(m.Life)}, {"scope", m.Scopes},
 		}...)
 	}
 	if a.id {
-		id, err := p.idToken(c, g, a.nonce, text, access, a.mode == "fragment")
+		id, err := p.mint.IDToken(c.Call, g, a.nonce, text, access, a.mode == "fragment")
 		if err != nil {
 			return err
 		}
 		out = append(out, [2]string{"id_token", id})
 	}
-	if c.form.Get("client_info") == "1" {
-		out = append(out, [2]string{"client_info", clientInfo(g)})
+	if c.Form.Get("client_info") == "1" {
+		out = append(out, [2]string{"client_info", g.ClientInfo()})
 	}
 	if a.state != "" {
 		out = append(out, [2]string{"state", a.state})
 	}
-	out = append(out, [2]string{"session_state", g.who.Session})
+	out = append(out, [2]string{"session_state", g.Who.Session})
 	p.audit(c, g, nil)
 	p.send(c, a, out)
 	return nil
@@ -463,8 +400,8 @@ func (p *Provider) answerError(c *call, a *authorization, err error) error {
 	p.audit(c, c.g, e)
 	p.record(c, e)
 	out := [][2]string{
-		{"error", e.OAuth}, {"error_description", e.Describe(c.trace, c.correlation, c.now)},
-		{"error_uri", e.Body(p.base, "", "", c.now).URI},
+		{"error", e.OAuth}, {"error_description", e.Describe(c.Trace, c.Correlation, c.Now)},
+		{"error_uri", e.Body(p.base, "", "", c.Now).URI},
 	}
 	if e.Code == 65004 {
 		out = append(out, [2]string{"error_subcode", "cancel"})
@@ -482,14 +419,14 @@ func (p *Provider) answerError(c *call, a *authorization, err error) error {
 // send delivers an answer to the client by the response mode.
 func (p *Provider) send(c *call, a *authorization, fields [][2]string) {
 	if a.mode == "form_post" {
-		p.cfg.SignIn.Post(c.w, c.r, a.redirect.uri, fields)
+		p.cfg.SignIn.Post(c.W, c.R, a.redirect.URI, fields)
 		return
 	}
 	v := url.Values{}
 	for _, f := range fields {
 		v.Set(f[0], f[1])
 	}
-	to := a.redirect.uri
+	to := a.redirect.URI
 	switch {
 	case a.mode == "fragment":
 		to += "#" + v.Encode()
@@ -499,10 +436,10 @@ func (p *Provider) send(c *call, a *authorization, fields [][2]string) {
 		to += "?" + v.Encode()
 	}
 	status := http.StatusFound
-	if c.r.Method == http.MethodPost {
+	if c.R.Method == http.MethodPost {
 		status = http.StatusSeeOther
 	}
-	c.w.Header().Set("Referrer-Policy", "no-referrer")
-	c.w.Header().Set("Location", to)
-	c.w.WriteHeader(status)
+	c.W.Header().Set("Referrer-Policy", "no-referrer")
+	c.W.Header().Set("Location", to)
+	c.W.WriteHeader(status)
 }

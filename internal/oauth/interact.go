@@ -9,6 +9,9 @@ import (
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/grant"
+	"github.com/entrance-id/entrance/internal/oauth/scope"
+	"github.com/entrance-id/entrance/internal/oauth/ticket"
 	"github.com/entrance-id/entrance/internal/state"
 )
 
@@ -16,7 +19,7 @@ import (
 // the browser.
 type interaction struct {
 	back, cancel string // paths on this server
-	want         *wanted
+	want         *scope.Wanted
 	flow         conditionalaccess.AuthFlow
 
 	hint      string
@@ -34,8 +37,8 @@ type interaction struct {
 // interact takes a person through whatever is missing: signing in, choosing an
 // account, a second factor, consent. It either fills in the grant and returns
 // false, or has sent the browser away and returns true.
-func (p *Provider) interact(c *call, g *grant, at *interaction) (done bool, err error) {
-	session, err := p.cfg.SignIn.Session(c.r)
+func (p *Provider) interact(c *call, g *grant.Grant, at *interaction) (done bool, err error) {
+	session, err := p.cfg.SignIn.Session(c.R)
 	if err != nil {
 		return false, err
 	}
@@ -47,7 +50,7 @@ func (p *Provider) interact(c *call, g *grant, at *interaction) (done bool, err 
 		return true, p.askSignIn(c, g, at, len(accountsFor(c, session)) > 0)
 	}
 	at.session = session.ID
-	who := signedIn{
+	who := ticket.SignIn{
 		Tenant: account.Tenant, User: account.User, Time: account.Since, Methods: account.Methods,
 		Session: session.Public, Flow: at.flow,
 	}
@@ -57,11 +60,11 @@ func (p *Provider) interact(c *call, g *grant, at *interaction) (done bool, err 
 		}
 		return false, err
 	}
-	g.want = at.want
-	if g.target, err = p.resource(c, g.tenant, at.want); err != nil {
+	g.Want = at.want
+	if g.Target, err = p.cfg.Aliases.Resource(c.Call, g.Tenant, at.want); err != nil {
 		return false, err
 	}
-	if !g.noAccess {
+	if !g.NoAccess {
 		if err := p.notItself(g); err != nil {
 			return false, err
 		}
@@ -79,7 +82,7 @@ func accountsFor(c *call, s *state.Session) []*state.SignedIn {
 	}
 	var list []*state.SignedIn
 	for i := range s.Accounts {
-		if c.tenant == nil || s.Accounts[i].Tenant == c.tenant.ID {
+		if c.Tenant == nil || s.Accounts[i].Tenant == c.Tenant.ID {
 			list = append(list, &s.Accounts[i])
 		}
 	}
@@ -91,7 +94,7 @@ func (p *Provider) chooseAccount(c *call, s *state.Session, at *interaction) *st
 	list := accountsFor(c, s)
 	if at.hint != "" {
 		list = slices.DeleteFunc(list, func(a *state.SignedIn) bool {
-			u, err := state.Users.Get(c.view, state.Key(a.Tenant, a.User))
+			u, err := state.Users.Get(c.View, state.Key(a.Tenant, a.User))
 			return err != nil || !strings.EqualFold(u.UserPrincipalName, at.hint) && string(u.ID) != at.hint
 		})
 	}
@@ -106,51 +109,51 @@ func (p *Provider) chooseAccount(c *call, s *state.Session, at *interaction) *st
 }
 
 // question returns what every question to a person holds.
-func (p *Provider) question(g *grant, at *interaction, kind state.AskKind) *state.Ask {
-	a := &state.Ask{Kind: kind, Return: at.back, Cancel: at.cancel, Client: g.cl.id, ClientName: g.cl.name, Verified: g.cl.firstParty, Hint: at.hint, Fresh: at.fresh}
+func (p *Provider) question(g *grant.Grant, at *interaction, kind state.AskKind) *state.Ask {
+	a := &state.Ask{Kind: kind, Return: at.back, Cancel: at.cancel, Client: g.Client.ID, ClientName: g.Client.Name, Verified: g.Client.FirstParty, Hint: at.hint, Fresh: at.fresh}
 	if u, err := url.Parse(at.target); err == nil && u.Scheme != "" {
 		a.Target = u.Scheme + ":"
 		if u.Host != "" {
 			a.Target += "//" + u.Host
 		}
 	}
-	if g.tenant != nil {
-		a.Tenant = g.tenant.ID
-		a.Verified = a.Verified || g.cl.app != nil && g.cl.app.Tenant == g.tenant.ID
+	if g.Tenant != nil {
+		a.Tenant = g.Tenant.ID
+		a.Verified = a.Verified || g.Client.App != nil && g.Client.App.Tenant == g.Tenant.ID
 	}
-	if g.user != nil {
-		a.User = g.user.ID
+	if g.User != nil {
+		a.User = g.User.ID
 	}
 	return a
 }
 
-func (p *Provider) askSignIn(c *call, g *grant, at *interaction, choose bool) error {
+func (p *Provider) askSignIn(c *call, g *grant.Grant, at *interaction, choose bool) error {
 	a := p.question(g, at, state.AskSignIn)
 	a.User = ""
 	a.Select = choose && at.hint == "" && at.fresh.IsZero() || !at.choose.IsZero()
-	if c.tenant == nil {
+	if c.Tenant == nil {
 		a.Tenant = ""
 	}
-	p.cfg.SignIn.Ask(c.w, c.r, a)
+	p.cfg.SignIn.Ask(c.W, c.R, a)
 	return nil
 }
 
 // askMore asks for what policy wants, where a person can give it.
-func (p *Provider) askMore(c *call, g *grant, at *interaction, refusal error) (bool, error) {
-	more := g.outcome.Interaction
-	if g.outcome.Decision != conditionalaccess.Required || at.silent || aadsts.From(refusal).Code == 50105 || more.Device {
+func (p *Provider) askMore(c *call, g *grant.Grant, at *interaction, refusal error) (bool, error) {
+	more := g.Outcome.Interaction
+	if g.Outcome.Decision != conditionalaccess.Required || at.silent || aadsts.From(refusal).Code == 50105 || more.Device {
 		return false, refusal
 	}
 	switch {
 	case more.SignIn:
 		// The last sign-in is too old for a policy: whatever is older than this
 		// request is.
-		at.fresh, at.hint = c.now, g.user.UserPrincipalName
+		at.fresh, at.hint = c.Now, g.User.UserPrincipalName
 		return true, p.askSignIn(c, g, at, false)
 	case more.MFA || len(more.Strengths) > 0:
 		a := p.question(g, at, state.AskFactor)
 		a.Strengths, a.Register = more.Strengths, more.Register
-		p.cfg.SignIn.Ask(c.w, c.r, a)
+		p.cfg.SignIn.Ask(c.W, c.R, a)
 		return true, nil
 	}
 	return false, refusal
@@ -158,35 +161,35 @@ func (p *Provider) askMore(c *call, g *grant, at *interaction, refusal error) (b
 
 // askConsent decides the scopes, and asks for consent to those that nobody has
 // consented to.
-func (p *Provider) askConsent(c *call, g *grant, at *interaction) (bool, error) {
+func (p *Provider) askConsent(c *call, g *grant.Grant, at *interaction) (bool, error) {
 	if at.noConsent {
 		return false, nil
 	}
-	granted, missing, err := p.decideScopes(c, g.cl, g.target, at.want, g.user.ID)
+	granted, missing, err := scope.Decide(c.Call, g.Client, g.Target, at.want, g.User.ID)
 	if err != nil {
 		return false, err
 	}
 	if len(missing) == 0 && !at.consent {
 		if len(granted) == 0 {
-			return false, fault(65001, string(g.cl.id), g.cl.name)
+			return false, fault(65001, string(g.Client.ID), g.Client.Name)
 		}
-		g.scopes = granted
+		g.Scopes = granted
 		return false, nil
 	}
 	if at.silent {
-		return false, fault(65001, string(g.cl.id), g.cl.name)
+		return false, fault(65001, string(g.Client.ID), g.Client.Name)
 	}
 	if len(missing) == 0 {
 		for _, s := range granted {
-			if f := findScope(g.target, s); f != nil {
+			if f := scope.Find(g.Target, s); f != nil {
 				missing = append(missing, f)
 			}
 		}
 	}
-	admin := p.mayConsentForAll(c, g.tenant, g.user)
+	admin := p.mayConsentForAll(c, g.Tenant, g.User)
 	for _, s := range missing {
-		if !admin && (s.Type != "User" || !g.tenant.UserConsent) {
-			return false, fault(90094, g.cl.name)
+		if !admin && (s.Type != "User" || !g.Tenant.UserConsent) {
+			return false, fault(90094, g.Client.Name)
 		}
 	}
 	a := p.question(g, at, state.AskConsent)
@@ -195,25 +198,14 @@ func (p *Provider) askConsent(c *call, g *grant, at *interaction) (bool, error) 
 	}
 	a.MayForAll = admin
 	for _, s := range missing {
-		a.Permissions = append(a.Permissions, scopePermission(g.target.ServicePrincipal, s))
+		a.Permissions = append(a.Permissions, scope.Permission(g.Target.ServicePrincipal, s))
 	}
-	p.cfg.SignIn.Ask(c.w, c.r, a)
+	p.cfg.SignIn.Ask(c.W, c.R, a)
 	return true, nil
-}
-
-func scopePermission(r *directory.ServicePrincipal, s *directory.Scope) state.Permission {
-	title, about := s.UserConsentName, s.UserConsentAbout
-	if title == "" {
-		title, about = s.AdminConsentName, s.AdminConsentAbout
-	}
-	if title == "" {
-		title = s.Value
-	}
-	return state.Permission{Resource: r.ID, ResourceName: r.DisplayName, Value: s.Value, Title: title, About: about}
 }
 
 // mayConsentForAll tells whether a user may consent for the whole tenant.
 func (p *Provider) mayConsentForAll(c *call, t *directory.Tenant, u *directory.User) bool {
-	return state.HasRole(c.view, t.ID, u.ID, c.now, directory.GlobalAdministrator, directory.PrivilegedRoleAdministrator,
+	return state.HasRole(c.View, t.ID, u.ID, c.Now, directory.GlobalAdministrator, directory.PrivilegedRoleAdministrator,
 		directory.ApplicationAdministrator, directory.CloudApplicationAdministrator)
 }

@@ -10,13 +10,12 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/clientauth"
+	"github.com/entrance-id/entrance/internal/oauth/scope"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/token"
 )
-
-// managedLife is how long the access token of a managed identity lives: 24
-// hours, as the real endpoint's do.
-const managedLife = 24 * time.Hour
 
 // ManagedToken is an access token that was issued to a managed identity.
 type ManagedToken struct {
@@ -36,31 +35,31 @@ func (p *Provider) IssueManagedIdentity(ctx context.Context, tenant directory.Te
 	if err != nil {
 		return ManagedToken{}, err
 	}
-	c := &call{r: r, now: p.clock.Now(), view: p.store.View(), v1: true, authority: string(tenant), trace: directory.NewGUID(), correlation: directory.NewGUID()}
-	if c.tenant, err = state.Tenants.Get(c.view, string(tenant)); err != nil {
+	c := &call{Call: &wire.Call{R: r, Now: p.clock.Now(), View: p.store.View(), V1: true, Authority: string(tenant), Trace: directory.NewGUID(), Correlation: directory.NewGUID()}}
+	if c.Tenant, err = state.Tenants.Get(c.View, string(tenant)); err != nil {
 		return ManagedToken{}, err
 	}
 	g := c.attempt("managed_identity", conditionalaccess.StepManagedIdentity)
-	g.appType = conditionalaccess.OtherClients
-	sp, err := state.ServicePrincipals.Get(c.view, state.Key(tenant, id))
+	g.AppType = conditionalaccess.OtherClients
+	sp, err := state.ServicePrincipals.Get(c.View, state.Key(tenant, id))
 	if err != nil || sp.Type != "ManagedIdentity" || !sp.Enabled {
 		return ManagedToken{}, errs.New(errs.Forbidden, "The managed identity does not exist or is disabled.")
 	}
-	g.app, g.cl = sp, &client{id: sp.AppID, name: sp.DisplayName, sp: sp, auth: token.ClientAssertion}
-	if g.target, err = p.resource(c, c.tenant, &wanted{name: resource, dotAll: true}); err != nil {
+	g.App, g.Client = sp, &clientauth.Client{ID: sp.AppID, Name: sp.DisplayName, SP: sp, Auth: token.ClientAssertion}
+	if g.Target, err = p.cfg.Aliases.Resource(c.Call, c.Tenant, &scope.Wanted{Name: resource, All: true}); err != nil {
 		return ManagedToken{}, managedError(err)
 	}
-	g.target.prefixed = false // the managed identity endpoint names a resource as it was asked for
-	if g.target.AssignmentRequired {
-		if _, ok := state.AppRoles(c.view, tenant, sp.ID, g.target.ServicePrincipal, c.now); !ok {
-			return ManagedToken{}, errs.New(errs.Forbidden, "The managed identity is not assigned to a role for the application '%s'.", g.target.DisplayName)
+	g.Target.Prefixed = false // the managed identity endpoint names a resource as it was asked for
+	if g.Target.AssignmentRequired {
+		if _, ok := state.AppRoles(c.View, tenant, sp.ID, g.Target.ServicePrincipal, c.Now); !ok {
+			return ManagedToken{}, errs.New(errs.Forbidden, "The managed identity is not assigned to a role for the application '%s'.", g.Target.DisplayName)
 		}
 	}
 	m, err := p.issue(c, g)
 	if err != nil {
 		return ManagedToken{}, managedError(err)
 	}
-	return ManagedToken{Text: m.text, NotBefore: time.Unix(m.from, 0), Expires: c.now.Add(m.life), Audience: g.target.audience}, nil
+	return ManagedToken{Text: m.Text, NotBefore: time.Unix(m.From, 0), Expires: c.Now.Add(m.Life), Audience: g.Target.Audience}, nil
 }
 
 // managedError turns a refusal of the protocol into an error of a kind.

@@ -4,6 +4,10 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
+	"github.com/entrance-id/entrance/internal/oauth/clientauth"
+	"github.com/entrance-id/entrance/internal/oauth/grant"
+	"github.com/entrance-id/entrance/internal/oauth/mint"
+	"github.com/entrance-id/entrance/internal/oauth/ticket"
 	"github.com/entrance-id/entrance/internal/token"
 )
 
@@ -12,14 +16,14 @@ import (
 // the middle cannot make a sign-in look stronger.
 func (p *Provider) onBehalfOf(c *call) error {
 	g := c.attempt(grantBehalf, conditionalaccess.StepOnBehalfOf)
-	if c.form.Get("requested_token_use") != "on_behalf_of" {
+	if c.Form.Get("requested_token_use") != "on_behalf_of" {
 		return fault(900144, "requested_token_use")
 	}
-	a, err := c.presented()
+	a, err := clientauth.Read(c.Call)
 	if err != nil {
 		return err
 	}
-	assertion, err := c.need("assertion")
+	assertion, err := c.Need("assertion")
 	if err != nil {
 		return err
 	}
@@ -27,22 +31,22 @@ func (p *Provider) onBehalfOf(c *call) error {
 	if err != nil {
 		return err
 	}
-	tenant := c.tenant
+	tenant := c.Tenant
 	if tenant == nil {
 		return fault(50059)
 	}
-	g.tenant = tenant
-	if g.cl, err = p.authenticate(c, tenant, a, false); err != nil {
+	g.Tenant = tenant
+	if g.Client, err = p.clients.Authenticate(c.Call, tenant, a, false); err != nil {
 		return err
 	}
-	if g.cl.sp == nil {
-		return fault(700016, string(g.cl.id), tenant.DisplayName)
+	if g.Client.SP == nil {
+		return fault(700016, string(g.Client.ID), tenant.DisplayName)
 	}
-	if g.cl.firstParty {
-		return fault(7000114, string(g.cl.id))
+	if g.Client.FirstParty {
+		return fault(7000114, string(g.Client.ID))
 	}
-	v := &token.Verifier{Keys: p.cfg.Trust, Audiences: append([]string{string(g.cl.id), "spn:" + string(g.cl.id)}, g.cl.sp.Names...)}
-	claims, err := v.Verify(assertion, c.now)
+	v := &token.Verifier{Keys: p.cfg.Trust, Audiences: append([]string{string(g.Client.ID), "spn:" + string(g.Client.ID)}, g.Client.SP.Names...)}
+	claims, err := v.Verify(assertion, c.Now)
 	switch token.ClassOf(err) {
 	case 0:
 		if err != nil {
@@ -59,7 +63,7 @@ func (p *Provider) onBehalfOf(c *call) error {
 		return fault(50013, "the assertion is of another tenant")
 	}
 	if claims.Scope == "" || claims.IDTyp == "app" {
-		return fault(7000113, string(g.cl.id))
+		return fault(7000113, string(g.Client.ID))
 	}
 	who, err := p.carried(c, claims)
 	if err != nil {
@@ -68,32 +72,30 @@ func (p *Provider) onBehalfOf(c *call) error {
 	if err := p.setUser(c, g, who); err != nil {
 		return err
 	}
-	if g.claims, err = c.readClaims(c.form.Get("claims")); err != nil {
+	if g.Claims, err = grant.ReadClaims(c.Form.Get("claims")); err != nil {
 		return err
 	}
-	if g.cnf, err = c.confirmation(); err != nil {
+	if g.Cnf, err = grant.ReadConfirmation(c.Call); err != nil {
 		return err
 	}
 	if err := p.setTarget(c, g, w); err != nil {
 		return err
 	}
-	if err := p.spend(c.r.Context(), g.cl, hash(assertion)+" "+g.target.audience); err != nil {
+	if err := p.clients.Spend(c.R.Context(), g.Client, ticket.Hash(assertion)+" "+g.Target.Audience); err != nil {
 		return err
 	}
-	return p.respond(c, g, "", &refreshTicket{Client: g.cl.id, Who: g.who, Issued: c.now})
+	return p.respond(c, g, "", &ticket.Refresh{Client: g.Client.ID, Who: g.Who, Issued: c.Now})
 }
-
-const carryPurpose = "access token"
 
 // carried returns the sign-in that an access token descends from, as it was
 // sealed into the token: its time, methods, device and flow go on as they were,
 // and so does its end.
-func (p *Provider) carried(c *call, claims *token.Claims) (signedIn, error) {
-	var who signedIn
-	if p.cfg.Sealer.Open(carryPurpose, claims.AIO, &who) != nil || who.Tenant != claims.Tenant || who.User != claims.Object {
+func (p *Provider) carried(c *call, claims *token.Claims) (ticket.SignIn, error) {
+	var who ticket.SignIn
+	if p.cfg.Sealer.Open(mint.CarryPurpose, claims.AIO, &who) != nil || who.Tenant != claims.Tenant || who.User != claims.Object {
 		return who, fault(50013, "the assertion was not issued for use on behalf of its user")
 	}
-	gone, err := p.revoked(c.r.Context(), who.Grant)
+	gone, err := p.tickets.Revoked(c.R.Context(), who.Grant)
 	if err == nil && gone {
 		err = fault(50173, time.Unix(claims.IssuedAt, 0).UTC().Format(time.RFC3339), "the end of the grant")
 	}

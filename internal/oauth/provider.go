@@ -12,6 +12,14 @@ import (
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/clientauth"
+	"github.com/entrance-id/entrance/internal/oauth/limit"
+	"github.com/entrance-id/entrance/internal/oauth/metadata"
+	"github.com/entrance-id/entrance/internal/oauth/mint"
+	"github.com/entrance-id/entrance/internal/oauth/scope"
+	"github.com/entrance-id/entrance/internal/oauth/ticket"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/internal/token"
@@ -71,13 +79,10 @@ type Devices interface {
 }
 
 // Issuers knows the keys of foreign issuers that federated credentials trust.
-type Issuers interface {
-	// Keys returns the signing keys of an issuer that one of our applications
-	// trusts. Unavailable when the issuer cannot be asked; Invalid when its
-	// documents are not acceptable. With refresh the caller has met a key that
-	// was not there, and newer documents are fetched unless they just were.
-	Keys(ctx context.Context, issuer string, refresh bool) (map[token.KeyID]token.PublicKey, error)
-}
+type Issuers = clientauth.Issuers
+
+// Limits bound what one address or client may ask for.
+type Limits = limit.Limits
 
 // Config is what a Provider is made of. Store, Clock, Keys, Trust, Sealer,
 // SignIn, Accounts and BaseURL are required.
@@ -94,7 +99,7 @@ type Config struct {
 	// Aliases are further names of resources, such as the base URL itself
 	// where a client's own cloud configuration makes that the name of Graph.
 	// A final slash does not matter.
-	Aliases map[string]directory.AppID
+	Aliases scope.Aliases
 
 	Keys     Keys
 	Trust    token.Keys // verifies our own tokens: assertions, hints, userinfo
@@ -117,7 +122,12 @@ type Provider struct {
 	clock  clock.Clock
 	log    *slog.Logger
 	base   string
-	limits *limiter
+	limits *limit.Limiter
+
+	tickets *ticket.Tickets
+	clients *clientauth.Authenticator
+	publish *metadata.Publisher
+	mint    *mint.Minter
 }
 
 // New returns a Provider.
@@ -135,7 +145,7 @@ func New(cfg Config) (*Provider, error) {
 	if cfg.Names.V2 == "" {
 		cfg.Names.V2 = cfg.BaseURL
 	}
-	aliases := map[string]directory.AppID{}
+	aliases := scope.Aliases{}
 	for name, app := range cfg.Aliases {
 		aliases[state.Fold(strings.TrimSuffix(name, "/"))] = app
 	}
@@ -146,10 +156,18 @@ func New(cfg Config) (*Provider, error) {
 	if cfg.Audit == nil {
 		cfg.Audit = noAudit{}
 	}
-	return &Provider{
+	p := &Provider{
 		cfg: cfg, store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, base: cfg.BaseURL,
-		limits: newLimiter(cfg.Limits, cfg.Clock),
-	}, nil
+		limits:  limit.New(cfg.Limits, cfg.Clock),
+		tickets: &ticket.Tickets{Store: cfg.Store, Clock: cfg.Clock, Sealer: cfg.Sealer},
+		publish: &metadata.Publisher{Base: cfg.BaseURL, Names: cfg.Names, Keys: cfg.Keys},
+	}
+	p.mint = &mint.Minter{Names: cfg.Names, Keys: cfg.Keys, Sealer: cfg.Sealer, Tickets: p.tickets}
+	p.clients = &clientauth.Authenticator{
+		Hosts: append([]string{cfg.BaseURL}, metadata.PublicHosts()...), Names: cfg.Names, Keys: cfg.Keys, Trust: cfg.Trust,
+		Issuers: cfg.Issuers, Tickets: p.tickets, Limits: p.limits,
+	}
+	return p, nil
 }
 
 type allowAll struct{}
@@ -160,7 +178,7 @@ func (allowAll) Evaluate(context.Context, *conditionalaccess.Facts) conditionala
 
 // Tables returns the tables that this package keeps, its tickets included.
 func Tables() []store.AnyTable {
-	return []store.AnyTable{codes, devices, userCodes, revokedGrants, usedAssertions, tenantSecrets, state.TicketKeys}
+	return append(ticket.Tables(), state.TicketKeys)
 }
 
 // endpoint is a route below /{tenant}.
@@ -234,8 +252,8 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	c := p.newCall(w, r, segment, e, rest)
-	if e.cors && p.cors(c, e) {
+	c := &call{Call: wire.New(w, r, p.store.View(), p.clock.Now(), segment, e.v1), e: e, rest: rest}
+	if e.cors && c.CORS(e.methods) {
 		return
 	}
 	if !strings.Contains(e.methods, r.Method) && !(r.Method == http.MethodHead && strings.HasPrefix(e.methods, "GET")) {
@@ -243,13 +261,13 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(c, fault(900561, strings.ReplaceAll(e.methods, ", ", "/"), r.Method))
 		return
 	}
-	if wait := p.limits.address(c.addr); wait > 0 {
-		p.fail(c, throttled(wait))
+	if wait := p.limits.Address(c.Addr); wait > 0 {
+		p.fail(c, aadsts.Throttled(wait))
 		return
 	}
-	err := p.readForm(c)
+	err := c.ReadForm(e.page)
 	if err == nil {
-		err = p.findTenant(c)
+		err = c.FindTenant()
 	}
 	if err == nil {
 		err = e.serve(p, c)

@@ -7,6 +7,11 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/clientauth"
+	"github.com/entrance-id/entrance/internal/oauth/grant"
+	"github.com/entrance-id/entrance/internal/oauth/scope"
+	"github.com/entrance-id/entrance/internal/oauth/ticket"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/state"
 )
 
@@ -23,12 +28,12 @@ const (
 
 // token serves the token endpoint: one function for each grant.
 func (p *Provider) token(c *call) error {
-	kind, err := c.need("grant_type")
+	kind, err := c.Need("grant_type")
 	if err != nil {
 		return err
 	}
 	// A page of another site may only redeem what was given to such a page.
-	if origin := c.r.Header.Get("Origin"); origin != "" && kind != grantCode && kind != grantRefresh {
+	if origin := c.R.Header.Get("Origin"); origin != "" && kind != grantCode && kind != grantRefresh {
 		return fault(9002326, origin)
 	}
 	switch kind {
@@ -50,8 +55,8 @@ func (p *Provider) token(c *call) error {
 
 // setUser puts the person of a sign-in into the grant: read from etcd, not from
 // the view, and refused if revoked since.
-func (p *Provider) setUser(c *call, g *grant, who signedIn) error {
-	tenant, err := state.Tenants.Get(c.view, string(who.Tenant))
+func (p *Provider) setUser(c *call, g *grant.Grant, who ticket.SignIn) error {
+	tenant, err := state.Tenants.Get(c.View, string(who.Tenant))
 	if errs.Is(err, errs.NotFound) {
 		return fault(90002, string(who.Tenant))
 	}
@@ -59,122 +64,122 @@ func (p *Provider) setUser(c *call, g *grant, who signedIn) error {
 		return err
 	}
 	// A person's grant is good in the tenant of the account alone.
-	if c.tenant != nil && c.tenant.ID != tenant.ID {
+	if c.Tenant != nil && c.Tenant.ID != tenant.ID {
 		u, _ := p.freshUser(c, who.Tenant, who.User)
 		name := string(who.User)
 		if u != nil {
 			name = u.UserPrincipalName
 		}
-		return fault(50020, name, p.cfg.Names.Name("1.0", tenant.ID), c.tenant.DisplayName, string(g.cl.id))
+		return fault(50020, name, p.cfg.Names.Name("1.0", tenant.ID), c.Tenant.DisplayName, string(g.Client.ID))
 	}
-	g.tenant, g.who = tenant, who
-	if g.user, err = p.freshUser(c, who.Tenant, who.User); err != nil {
+	g.Tenant, g.Who = tenant, who
+	if g.User, err = p.freshUser(c, who.Tenant, who.User); err != nil {
 		return err
 	}
-	if g.cl != nil && g.cl.sp == nil {
-		if err := p.placeClient(c, tenant, g.cl); err != nil {
+	if g.Client != nil && g.Client.SP == nil {
+		if err := p.clients.Place(c.Call, tenant, g.Client); err != nil {
 			return err
 		}
 	}
-	return checkSession(g.user, who.Time)
+	return checkSession(g.User, who.Time)
 }
 
 // setTarget finds the resource and decides which scopes the token gets. What
 // has not been consented to is refused here: at the token endpoint there is
 // nobody to ask.
-func (p *Provider) setTarget(c *call, g *grant, w *wanted) error {
-	g.want = w
-	t, err := p.resource(c, g.tenant, w)
+func (p *Provider) setTarget(c *call, g *grant.Grant, w *scope.Wanted) error {
+	g.Want = w
+	t, err := p.cfg.Aliases.Resource(c.Call, g.Tenant, w)
 	if err != nil {
 		return err
 	}
-	g.target = t
-	if g.user == nil {
+	g.Target = t
+	if g.User == nil {
 		return p.notItself(g)
 	}
 	if err := p.notItself(g); err != nil {
 		return err
 	}
-	granted, missing, err := p.decideScopes(c, g.cl, t, w, g.user.ID)
+	granted, missing, err := scope.Decide(c.Call, g.Client, t, w, g.User.ID)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 || len(granted) == 0 {
-		return fault(65001, string(g.cl.id), g.cl.name)
+		return fault(65001, string(g.Client.ID), g.Client.Name)
 	}
-	g.scopes = granted
+	g.Scopes = granted
 	return nil
 }
 
 // notItself refuses a client that asks for a token for itself by URI: such a
 // token would read as one for somebody else's resource.
-func (p *Provider) notItself(g *grant) error {
-	if g.target.AppID != g.cl.id {
+func (p *Provider) notItself(g *grant.Grant) error {
+	if g.Target.AppID != g.Client.ID {
 		return nil
 	}
-	if id, ok := directory.ParseGUID(strings.TrimPrefix(g.target.audience, "spn:")); ok && directory.AppID(id) == g.cl.id {
+	if id, ok := directory.ParseGUID(strings.TrimPrefix(g.Target.Audience, "spn:")); ok && directory.AppID(id) == g.Client.ID {
 		return nil
 	}
-	return fault(90009, g.cl.name, string(g.cl.id))
+	return fault(90009, g.Client.Name, string(g.Client.ID))
 }
 
 // clientCredentials serves an application that acts for itself.
 func (p *Provider) clientCredentials(c *call) error {
 	g := c.attempt(grantCredentials, conditionalaccess.StepClientCredentials)
-	g.appType = conditionalaccess.OtherClients
-	a, err := c.presented()
+	g.AppType = conditionalaccess.OtherClients
+	a, err := clientauth.Read(c.Call)
 	if err != nil {
 		return err
 	}
-	tenant, err := p.clientTenant(c, a.id)
+	tenant, err := p.clientTenant(c, a.ID)
 	if err != nil {
 		return err
 	}
-	g.tenant = tenant
-	if g.cl, err = p.authenticate(c, tenant, a, false); err != nil {
+	g.Tenant = tenant
+	if g.Client, err = p.clients.Authenticate(c.Call, tenant, a, false); err != nil {
 		return err
 	}
-	if g.cl.federated {
-		g.step = conditionalaccess.StepFederated
+	if g.Client.Federated {
+		g.Step = conditionalaccess.StepFederated
 	}
-	if g.app = g.cl.sp; g.app == nil {
-		return fault(700016, string(g.cl.id), tenant.DisplayName)
+	if g.App = g.Client.SP; g.App == nil {
+		return fault(700016, string(g.Client.ID), tenant.DisplayName)
 	}
-	var w *wanted
-	if c.v1 {
-		if w, err = c.ask(700022); err != nil {
+	var w *scope.Wanted
+	if c.V1 {
+		if w, err = scope.Ask(c.Call, 700022); err != nil {
 			return err
 		}
-		if w.name == "" {
+		if w.Name == "" {
 			return fault(900144, "resource")
 		}
 	} else {
-		scope, err := c.need("scope")
+		asked, err := c.Need("scope")
 		if err != nil {
 			return err
 		}
-		if w, err = c.ask(700022); err != nil {
+		if w, err = scope.Ask(c.Call, 700022); err != nil {
 			return err
 		}
-		if !w.dotAll || w.name == "" {
-			return fault(1002012, scope)
+		if !w.All || w.Name == "" {
+			return fault(1002012, asked)
 		}
 	}
-	if g.claims, err = c.readClaims(c.form.Get("claims")); err != nil {
+	if g.Claims, err = grant.ReadClaims(c.Form.Get("claims")); err != nil {
 		return err
 	}
-	if g.cnf, err = c.confirmation(); err != nil {
+	if g.Cnf, err = grant.ReadConfirmation(c.Call); err != nil {
 		return err
 	}
 	if err := p.setTarget(c, g, w); err != nil {
 		return err
 	}
-	if g.target.AssignmentRequired {
-		if _, ok := state.AppRoles(c.view, tenant.ID, g.app.ID, g.target.ServicePrincipal, c.now); !ok {
-			return fault(50105, string(g.target.AppID), g.target.DisplayName, string(g.app.ID))
+	if g.Target.AssignmentRequired {
+		if _, ok := state.AppRoles(c.View, tenant.ID, g.App.ID, g.Target.ServicePrincipal, c.Now); !ok {
+			return fault(50105, string(g.Target.AppID), g.Target.DisplayName, string(g.App.ID))
 		}
 	}
-	if err := p.spend(c.r.Context(), g.cl, string(tenant.ID)+" "+string(g.target.AppID)+" "+g.target.audience); err != nil {
+	if err := p.clients.Spend(c.R.Context(), g.Client, string(tenant.ID)+" "+string(g.Target.AppID)+" "+g.Target.Audience); err != nil {
 		return err
 	}
 	return p.respond(c, g, "", nil)
@@ -183,22 +188,22 @@ func (p *Provider) clientCredentials(c *call) error {
 // clientTenant is the tenant in which an application acts. The authority form
 // of AD FS has no tenant in its paths: there it is the application's own.
 func (p *Provider) clientTenant(c *call, id string) (*directory.Tenant, error) {
-	if c.tenant != nil {
-		return c.tenant, nil
+	if c.Tenant != nil {
+		return c.Tenant, nil
 	}
-	if c.authority == adfs {
+	if c.Authority == wire.ADFS {
 		if guid, ok := directory.ParseGUID(id); ok {
-			if app, err := state.FindApplication(c.view, directory.AppID(guid)); err == nil {
-				return state.Tenants.Get(c.view, string(app.Tenant))
+			if app, err := state.FindApplication(c.View, directory.AppID(guid)); err == nil {
+				return state.Tenants.Get(c.View, string(app.Tenant))
 			}
 			// A managed identity, or a service principal with keys of its own.
-			for t := range state.Tenants.All(c.view) {
-				if _, err := state.FindServicePrincipal(c.view, t.ID, directory.AppID(guid)); err == nil {
+			for t := range state.Tenants.All(c.View) {
+				if _, err := state.FindServicePrincipal(c.View, t.ID, directory.AppID(guid)); err == nil {
 					return t, nil
 				}
 			}
 		}
-		return nil, fault(700016, id, c.authority)
+		return nil, fault(700016, id, c.Authority)
 	}
 	return nil, fault(50059)
 }
@@ -207,57 +212,57 @@ func (p *Provider) clientTenant(c *call, id string) (*directory.Tenant, error) {
 // switched it on.
 func (p *Provider) password(c *call) error {
 	g := c.attempt(grantPassword, conditionalaccess.StepPassword)
-	if c.authority == common || c.authority == consumers {
+	if c.Authority == wire.Common || c.Authority == wire.Consumers {
 		return fault(9001023)
 	}
-	a, err := c.presented()
+	a, err := clientauth.Read(c.Call)
 	if err != nil {
 		return err
 	}
-	name, err := c.need("username")
+	name, err := c.Need("username")
 	if err != nil {
 		return err
 	}
-	if g.userName = name; len(name) > 256 {
+	if g.UserName = name; len(name) > 256 {
 		return fault(50126)
 	}
-	pass, err := c.need("password")
+	pass, err := c.Need("password")
 	if err != nil {
 		return err
 	}
-	tenant := c.tenant
+	tenant := c.Tenant
 	if tenant == nil {
-		if tenant, err = state.TenantOfUser(c.view, name); errs.Is(err, errs.NotFound) {
+		if tenant, err = state.TenantOfUser(c.View, name); errs.Is(err, errs.NotFound) {
 			return fault(50059)
 		} else if err != nil {
 			return err
 		}
 	}
-	g.tenant = tenant
-	if g.cl, err = p.authenticate(c, tenant, a, true); err != nil {
+	g.Tenant = tenant
+	if g.Client, err = p.clients.Authenticate(c.Call, tenant, a, true); err != nil {
 		return err
 	}
 	if !tenant.PasswordGrant {
 		return fault(70003, grantPassword)
 	}
-	p.log.Warn("password grant used: it shows the client the password and knows no second factor", "tenant", tenant.ID, "client", g.cl.id)
+	p.log.Warn("password grant used: it shows the client the password and knows no second factor", "tenant", tenant.ID, "client", g.Client.ID)
 	w, err := p.needScope(c, 28000)
 	if err != nil {
 		return err
 	}
-	if g.claims, err = c.readClaims(c.form.Get("claims")); err != nil {
+	if g.Claims, err = grant.ReadClaims(c.Form.Get("claims")); err != nil {
 		return err
 	}
-	if g.cnf, err = c.confirmation(); err != nil {
+	if g.Cnf, err = grant.ReadConfirmation(c.Call); err != nil {
 		return err
 	}
 	user, err := p.checkPassword(c, tenant, name, pass)
 	if err != nil {
 		return err
 	}
-	who := signedIn{
-		Tenant: tenant.ID, User: user.ID, Time: c.now, Grant: random(16), Session: directory.NewGUID(),
-		Methods: []conditionalaccess.Authentication{{Method: conditionalaccess.Password, At: c.now}},
+	who := ticket.SignIn{
+		Tenant: tenant.ID, User: user.ID, Time: c.Now, Grant: ticket.Random(16), Session: directory.NewGUID(),
+		Methods: []conditionalaccess.Authentication{{Method: conditionalaccess.Password, At: c.Now}},
 	}
 	if err := p.setUser(c, g, who); err != nil {
 		return err
@@ -265,24 +270,24 @@ func (p *Provider) password(c *call) error {
 	if err := p.setTarget(c, g, w); err != nil {
 		return err
 	}
-	if err := p.spend(c.r.Context(), g.cl, name+" "+g.target.audience); err != nil {
+	if err := p.clients.Spend(c.R.Context(), g.Client, name+" "+g.Target.Audience); err != nil {
 		return err
 	}
-	return p.respond(c, g, "", &refreshTicket{Client: g.cl.id, Who: g.who, Issued: c.now})
+	return p.respond(c, g, "", &ticket.Refresh{Client: g.Client.ID, Who: g.Who, Issued: c.Now})
 }
 
 // checkPassword finds the user and checks the password, in this order of
 // refusals: locked, wrong, disabled, to be changed. Only who knows the password
 // learns that the account is disabled.
 func (p *Provider) checkPassword(c *call, tenant *directory.Tenant, name, pass string) (*directory.User, error) {
-	user, err := state.FindUser(c.view, tenant.ID, name)
+	user, err := state.FindUser(c.View, tenant.ID, name)
 	if err != nil && !errs.Is(err, errs.NotFound) {
 		return nil, err
 	}
 	if user != nil && !strings.EqualFold(user.UserPrincipalName, name) {
 		user = nil // an object id is not a user name
 	}
-	err = p.cfg.Accounts.CheckPassword(c.r.Context(), tenant.ID, name, user, pass, c.addr)
+	err = p.cfg.Accounts.CheckPassword(c.R.Context(), tenant.ID, name, user, pass, c.Addr)
 	switch {
 	case errs.Is(err, errs.Throttled):
 		return nil, fault(50053).WithCause(err)
@@ -303,11 +308,11 @@ func (p *Provider) checkPassword(c *call, tenant *directory.Tenant, name, pass s
 }
 
 // needScope reads what a grant of a person asks for; v2 must say something.
-func (p *Provider) needScope(c *call, mixed aadsts.Code) (*wanted, error) {
-	if !c.v1 {
-		if _, err := c.need("scope"); err != nil {
+func (p *Provider) needScope(c *call, mixed aadsts.Code) (*scope.Wanted, error) {
+	if !c.V1 {
+		if _, err := c.Need("scope"); err != nil {
 			return nil, err
 		}
 	}
-	return c.ask(mixed)
+	return scope.Ask(c.Call, mixed)
 }

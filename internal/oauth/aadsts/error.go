@@ -56,6 +56,13 @@ func New(code Code, args ...any) *Error {
 	return &Error{Code: code, OAuth: r.oauth, Suberror: r.sub, Status: r.status, Text: text}
 }
 
+// Throttled returns the error of a request that came too soon.
+func Throttled(wait time.Duration) *Error {
+	e := New(90055)
+	e.RetryAfter = wait
+	return e
+}
+
 // From returns err as an *Error: itself if it is one, else the blandest code
 // that fits its kind, with err kept for the log.
 func From(err error) *Error {

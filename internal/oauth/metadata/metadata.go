@@ -1,8 +1,9 @@
-package oauth
+// Package metadata says what the identity provider is: its configuration, its
+// keys, which host names are one cloud, and how the users of a domain sign in.
+package metadata
 
 import (
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -10,16 +11,33 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/token"
 )
 
+// Keys are the signing keys of the hosted tenants.
+type Keys interface {
+	// Set returns the keys of a tenant.
+	Set(tenant directory.TenantID) (*token.Set, error)
+}
+
+// Publisher publishes under a base URL, which has no final slash.
+type Publisher struct {
+	Base  string
+	Names token.Issuers
+	Keys  Keys
+}
+
+func fault(code aadsts.Code, args ...any) *aadsts.Error { return aadsts.New(code, args...) }
+
 // cloudInstance is the name of the public cloud in metadata and keys.
 const cloudInstance = "microsoftonline.com"
 
-// metadata is an openid-configuration. Its members are Entra's, and each of
+// Document is an openid-configuration. Its members are Entra's, and each of
 // them is true here.
-type metadata struct {
+type Document struct {
 	TokenEndpoint         string   `json:"token_endpoint"`
 	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
 	JWKS                  string   `json:"jwks_uri"`
@@ -51,14 +69,14 @@ var claimsSupported = []string{
 	"aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
 }
 
-// configuration serves openid-configuration, v1 and v2.
-func (p *Provider) configuration(c *call) error {
+// Configuration returns openid-configuration, v1 and v2.
+func (p *Publisher) Configuration(c *wire.Call) *Document {
 	// Endpoints are named by id even where a domain was asked, as Entra does.
-	at := p.base + "/" + c.authority
-	if c.tenant != nil {
-		at = p.base + "/" + string(c.tenant.ID)
+	at := p.Base + "/" + c.Authority
+	if c.Tenant != nil {
+		at = p.Base + "/" + string(c.Tenant.ID)
 	}
-	m := metadata{
+	m := Document{
 		AuthMethods:   []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		ResponseModes: []string{"query", "fragment", "form_post"},
 		SubjectTypes:  []string{"pairwise"}, Algorithms: []string{"RS256"},
@@ -67,12 +85,12 @@ func (p *Provider) configuration(c *call) error {
 		Claims:            claimsSupported,
 		CloudInstanceName: cloudInstance, CloudGraphHostName: "graph.windows.net", MSGraphHost: "graph.microsoft.com",
 	}
-	if c.tenant != nil {
-		region := regionOf(c.tenant)
+	if c.Tenant != nil {
+		region := Region(c.Tenant)
 		m.TenantRegion = &region
 	}
 	m.Issuer = p.issuerDocument(c)
-	old := c.v1 || c.authority == adfs
+	old := c.V1 || c.Authority == wire.ADFS
 	switch {
 	case old:
 		m.TokenEndpoint, m.Authorization = at+"/oauth2/token", at+"/oauth2/authorize"
@@ -82,40 +100,40 @@ func (p *Provider) configuration(c *call) error {
 	default:
 		m.TokenEndpoint, m.Authorization = at+"/oauth2/v2.0/token", at+"/oauth2/v2.0/authorize"
 		m.DeviceAuthorization, m.EndSession = at+"/oauth2/v2.0/devicecode", at+"/oauth2/v2.0/logout"
-		m.JWKS, m.UserInfo = at+"/discovery/v2.0/keys", p.base+"/oidc/userinfo"
+		m.JWKS, m.UserInfo = at+"/discovery/v2.0/keys", p.Base+"/oidc/userinfo"
 	}
 	cacheable(c)
-	p.write(c, http.StatusOK, m)
-	return nil
+	return &m
 }
 
 // issuerDocument is the issuer as metadata and key documents name it: with
 // braces where any tenant's tokens are meant.
-func (p *Provider) issuerDocument(c *call) string {
+func (p *Publisher) issuerDocument(c *wire.Call) string {
 	version := token.V2
-	if c.v1 {
+	if c.V1 {
 		version = token.V1
 	}
 	tenant := directory.TenantID("{tenantid}")
-	if c.tenant != nil {
-		tenant = c.tenant.ID
+	if c.Tenant != nil {
+		tenant = c.Tenant.ID
 	}
 	// A library that was pointed here under a name of the public cloud trusts
 	// metadata only if its issuer is of that cloud. These names are a fixed
 	// list: no other host that is asked for is believed.
-	if host := hostname(c.r.Host); version == token.V2 && slices.Contains(publicNetworks[0].Aliases, host) {
+	if host := hostname(c.R.Host); version == token.V2 && slices.Contains(publicNetworks[0].Aliases, host) {
 		return token.Issuers{V2: "https://" + host}.Name(version, tenant)
 	}
-	return p.cfg.Names.Name(version, tenant)
+	return p.Names.Name(version, tenant)
 }
 
-func cacheable(c *call) {
-	c.w.Header().Set("Cache-Control", "max-age=86400, private")
-	c.w.Header().Del("Pragma")
-	c.w.Header().Del("Expires")
+func cacheable(c *wire.Call) {
+	c.W.Header().Set("Cache-Control", "max-age=86400, private")
+	c.W.Header().Del("Pragma")
+	c.W.Header().Del("Expires")
 }
 
-func regionOf(t *directory.Tenant) string {
+// Region is the tenant_region_scope of a tenant.
+func Region(t *directory.Tenant) string {
 	switch t.Country {
 	case "US", "CA", "MX", "":
 		return "NA"
@@ -125,50 +143,65 @@ func regionOf(t *directory.Tenant) string {
 	return "EU"
 }
 
-// keys serves the key documents. Those of common hold the keys of all tenants.
-func (p *Provider) keys(c *call) error {
+// KeySet returns the key documents. Those of common hold the keys of all tenants.
+func (p *Publisher) KeySet(c *wire.Call) (*token.JWKS, error) {
 	issuer, cloud := "", ""
-	if !c.v1 {
+	if !c.V1 {
 		issuer, cloud = p.issuerDocument(c), cloudInstance
 	}
 	doc := token.JWKS{Keys: []token.JWK{}}
 	add := func(tenant directory.TenantID) error {
-		set, err := p.cfg.Keys.Set(tenant)
+		set, err := p.Keys.Set(tenant)
 		if err != nil {
 			return err
 		}
 		name := issuer
-		if !c.v1 {
-			name = p.cfg.Names.Name(token.V2, tenant)
+		if !c.V1 {
+			name = p.Names.Name(token.V2, tenant)
 		}
-		doc.Keys = append(doc.Keys, set.JWKS(c.now, name, cloud).Keys...)
+		doc.Keys = append(doc.Keys, set.JWKS(c.Now, name, cloud).Keys...)
 		return nil
 	}
-	if c.tenant != nil {
-		if err := add(c.tenant.ID); err != nil {
-			return err
+	if c.Tenant != nil {
+		if err := add(c.Tenant.ID); err != nil {
+			return nil, err
 		}
 	} else {
-		for t := range state.Tenants.All(c.view) {
+		for t := range state.Tenants.All(c.View) {
 			if err := add(t.ID); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	cacheable(c)
-	p.write(c, http.StatusOK, doc)
-	return nil
+	return &doc, nil
 }
 
-// network is an entry of instance discovery.
-type network struct {
+// Network is an entry of instance discovery.
+type Network struct {
 	Preferred string   `json:"preferred_network"`
 	Cache     string   `json:"preferred_cache"`
 	Aliases   []string `json:"aliases"`
 }
 
+// Instance is the answer of instance discovery.
+type Instance struct {
+	Endpoint string    `json:"tenant_discovery_endpoint"`
+	Version  string    `json:"api-version"`
+	Networks []Network `json:"metadata"`
+}
+
+// PublicHosts returns the addresses of the public cloud, under which this server
+// may be reached.
+func PublicHosts() (list []string) {
+	for _, a := range publicNetworks[0].Aliases {
+		list = append(list, "https://"+a)
+	}
+	return list
+}
+
 // publicNetworks is what the public cloud answers.
-var publicNetworks = []network{
+var publicNetworks = []Network{
 	{"login.microsoftonline.com", "login.windows.net", []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"}},
 	{"login.partner.microsoftonline.cn", "login.partner.microsoftonline.cn", []string{"login.partner.microsoftonline.cn", "login.chinacloudapi.cn"}},
 	{"login.microsoftonline.de", "login.microsoftonline.de", []string{"login.microsoftonline.de"}},
@@ -176,31 +209,31 @@ var publicNetworks = []network{
 	{"login-us.microsoftonline.com", "login-us.microsoftonline.com", []string{"login-us.microsoftonline.com"}},
 }
 
-// instance serves instance discovery: which hosts are one cloud. Our own host
+// Instance answers instance discovery: which hosts are one cloud. Our own host
 // is a cloud of its own, and the public cloud's names are known because this
 // server may stand behind them.
-func (p *Provider) instance(c *call) error {
-	if _, err := c.need("api-version"); err != nil {
-		return err
+func (p *Publisher) Instance(c *wire.Call) (*Instance, error) {
+	if _, err := c.Need("api-version"); err != nil {
+		return nil, err
 	}
-	raw, err := c.need("authorization_endpoint")
+	raw, err := c.Need("authorization_endpoint")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return fault(50049, raw)
+		return nil, fault(50049, raw)
 	}
-	own, err := url.Parse(p.base)
+	own, err := url.Parse(p.Base)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	if segment == "" {
-		segment = common
+		segment = wire.Common
 	}
 	host := strings.ToLower(u.Host)
-	known := host == strings.ToLower(own.Host) || hostname(host) == hostname(own.Host) || hostname(host) == hostname(c.r.Host)
+	known := host == strings.ToLower(own.Host) || hostname(host) == hostname(own.Host) || hostname(host) == hostname(c.R.Host)
 	// On one machine localhost has several names.
 	local := loopback(hostname(host)) && loopback(hostname(own.Host))
 	known = known || local
@@ -210,32 +243,27 @@ func (p *Provider) instance(c *call) error {
 		}
 	}
 	if !known {
-		return fault(50049, raw)
+		return nil, fault(50049, raw)
 	}
 	// The client names the host under which it reaches us; a client that lost
 	// the port on the way gets it back.
 	at := "https://" + host
 	if local || hostname(host) == hostname(own.Host) {
-		at = p.base
+		at = p.Base
 	}
 	path := "/v2.0/.well-known/openid-configuration"
-	if !strings.Contains(strings.ToLower(u.Path), "/v2.0/") && strings.EqualFold(segment, adfs) {
+	if !strings.Contains(strings.ToLower(u.Path), "/v2.0/") && strings.EqualFold(segment, wire.ADFS) {
 		path = "/.well-known/openid-configuration"
 	}
-	list := []network{{own.Host, own.Host, []string{own.Host}}}
-	if h := c.r.Host; h != "" && h != own.Host && hostname(h) == hostname(own.Host) {
+	list := []Network{{own.Host, own.Host, []string{own.Host}}}
+	if h := c.R.Host; h != "" && h != own.Host && hostname(h) == hostname(own.Host) {
 		list[0].Aliases = append(list[0].Aliases, h)
 	}
 	if h := hostname(own.Host); h != own.Host {
 		// Some clients compare without the port.
 		list[0].Aliases = append(list[0].Aliases, h)
 	}
-	p.write(c, http.StatusOK, map[string]any{
-		"tenant_discovery_endpoint": at + "/" + segment + path,
-		"api-version":               "1.1",
-		"metadata":                  append(list, publicNetworks...),
-	})
-	return nil
+	return &Instance{at + "/" + segment + path, "1.1", append(list, publicNetworks...)}, nil
 }
 
 func hostname(host string) string {
@@ -245,48 +273,22 @@ func hostname(host string) string {
 	return strings.ToLower(host)
 }
 
-// userRealm tells how the users of a domain sign in. Every domain of a hosted
+// UserRealm tells how the users of a domain sign in. Every domain of a hosted
 // tenant is managed here.
-func (p *Provider) userRealm(c *call) error {
-	name := c.rest
+func UserRealm(c *wire.Call, name string) (map[string]any, error) {
 	_, domain, ok := strings.Cut(name, "@")
 	if !ok || domain == "" || len(name) > 256 {
-		return fault(90014, "user")
+		return nil, fault(90014, "user")
 	}
 	answer := map[string]any{"ver": "1.0", "account_type": "Unknown", "cloud_instance_name": cloudInstance}
-	if _, err := state.FindTenant(c.view, domain); err == nil {
+	if _, err := state.FindTenant(c.View, domain); err == nil {
 		answer["account_type"] = "Managed"
 		answer["domain_name"] = strings.ToLower(domain)
 		answer["cloud_audience_urn"] = "urn:federation:MicrosoftOnline"
 	} else if !errs.Is(err, errs.NotFound) {
-		return err
+		return nil, err
 	}
-	p.write(c, http.StatusOK, answer)
-	return nil
-}
-
-// cors answers a preflight and marks the answers that scripts of other sites
-// may read. It reports whether the request is answered.
-func (p *Provider) cors(c *call, e endpoint) bool {
-	origin := c.r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	h := c.w.Header()
-	// No cookie is ever looked at behind these endpoints, so any site may ask,
-	// as with Entra.
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "client-request-id, x-ms-request-id, x-ms-clitelem, Retry-After")
-	if c.r.Method != http.MethodOptions {
-		return false
-	}
-	h.Set("Access-Control-Allow-Methods", e.methods+", OPTIONS")
-	h.Set("Access-Control-Max-Age", "3600")
-	if asked := c.r.Header.Get("Access-Control-Request-Headers"); asked != "" {
-		h.Set("Access-Control-Allow-Headers", "authorization, client-request-id, content-type, return-client-request-id, x-client-cpu, x-client-current-telemetry, x-client-last-telemetry, x-client-os, x-client-sku, x-client-ver, x-ms-lib-capability")
-	}
-	c.w.WriteHeader(http.StatusNoContent)
-	return true
+	return answer, nil
 }
 
 // loopback reports whether a host name stands for the machine itself.

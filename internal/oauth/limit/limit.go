@@ -1,4 +1,5 @@
-package oauth
+// Package limit bounds what one address, client or device may ask for in a time.
+package limit
 
 import (
 	"net/netip"
@@ -40,11 +41,11 @@ func (l *Limits) defaults() {
 	set(&l.Loop, 60)
 }
 
-// limiter holds token buckets. They are of this process alone: with several
+// Limiter holds token buckets. They are of this process alone: with several
 // replicas the bounds are that much wider, and nothing depends on them but how
 // fast somebody may be wrong. What must hold everywhere (single use, lockout)
 // is in the store.
-type limiter struct {
+type Limiter struct {
 	limits Limits
 	clock  clock.Clock
 
@@ -65,13 +66,14 @@ type bucket struct {
 // maxBuckets bounds the memory that strangers can make us use.
 const maxBuckets = 100_000
 
-func newLimiter(l Limits, c clock.Clock) *limiter {
+// New returns a Limiter.
+func New(l Limits, c clock.Clock) *Limiter {
 	l.defaults()
-	return &limiter{limits: l, clock: c, buckets: map[bucketKey]*bucket{}}
+	return &Limiter{limits: l, clock: c, buckets: map[bucketKey]*bucket{}}
 }
 
 // take takes one from a bucket and returns how long to wait if it is empty.
-func (l *limiter) take(kind, key string, rate, full float64) time.Duration {
+func (l *Limiter) take(kind, key string, rate, full float64) time.Duration {
 	now := l.clock.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,7 +93,7 @@ func (l *limiter) take(kind, key string, rate, full float64) time.Duration {
 }
 
 // empty reports how long to wait without taking anything.
-func (l *limiter) empty(kind, key string) time.Duration {
+func (l *Limiter) empty(kind, key string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.buckets[bucketKey{kind, key}]
@@ -113,7 +115,7 @@ func (b *bucket) fill(now time.Time) {
 }
 
 // sweep drops buckets that are full again, now and then.
-func (l *limiter) sweep(now time.Time) {
+func (l *Limiter) sweep(now time.Time) {
 	if since := now.Sub(l.swept); since >= 0 && since < time.Minute && len(l.buckets) < maxBuckets {
 		return
 	}
@@ -141,39 +143,45 @@ func prefix(a netip.Addr) string {
 	return a.String()
 }
 
-func (l *limiter) address(a netip.Addr) time.Duration {
+// Address returns how long an address has to wait. 0: not at all.
+func (l *Limiter) Address(a netip.Addr) time.Duration {
 	if a.IsLoopback() {
 		return 0
 	}
 	return l.take("address", prefix(a), l.limits.PerAddress, 10*l.limits.PerAddress)
 }
 
-// clientBlocked and clientFailed bound guessing of client secrets. The bucket is
+// ClientBlocked and ClientFailed bound guessing of client secrets. The bucket is
 // of client and address together: nobody can lock a client out for others.
-func (l *limiter) clientBlocked(client string, a netip.Addr) time.Duration {
+func (l *Limiter) ClientBlocked(client string, a netip.Addr) time.Duration {
 	return l.empty("client", client+" "+prefix(a))
 }
 
-func (l *limiter) clientFailed(client string, a netip.Addr) {
+// ClientFailed counts a failed authentication.
+func (l *Limiter) ClientFailed(client string, a netip.Addr) {
 	l.take("client", client+" "+prefix(a), l.limits.Failures/60, l.limits.Failures)
 }
 
-func (l *limiter) codes(a netip.Addr) time.Duration {
+// Codes returns how long an address has to wait for another device code.
+func (l *Limiter) Codes(a netip.Addr) time.Duration {
 	return l.take("codes", prefix(a), l.limits.Codes/60, l.limits.Codes)
 }
 
-func (l *limiter) guesses(a netip.Addr) time.Duration { return l.empty("guess", prefix(a)) }
+// Guesses returns how long an address has to wait before it may type a user code.
+func (l *Limiter) Guesses(a netip.Addr) time.Duration { return l.empty("guess", prefix(a)) }
 
-func (l *limiter) guessed(a netip.Addr) {
+// Guessed counts a wrong user code.
+func (l *Limiter) Guessed(a netip.Addr) {
 	l.take("guess", prefix(a), l.limits.Guesses/60, l.limits.Guesses)
 }
 
-func (l *limiter) loop(request string) time.Duration {
+// Loop returns how long to wait with a request that was made too often.
+func (l *Limiter) Loop(request string) time.Duration {
 	return l.take("loop", request, l.limits.Loop/60, l.limits.Loop)
 }
 
-// polled tells whether a device polls sooner than it was told to: it may be a
+// Polled tells whether a device polls sooner than it was told to: it may be a
 // little early now and then, but not always.
-func (l *limiter) polled(deviceHash string) bool {
-	return l.take("poll", deviceHash, 1/(pollEvery.Seconds()-1), 3) > 0
+func (l *Limiter) Polled(deviceHash string, every time.Duration) bool {
+	return l.take("poll", deviceHash, 1/(every.Seconds()-1), 3) > 0
 }

@@ -1,6 +1,7 @@
-package oauth
+package clientauth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory/matching"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/wire"
 	"github.com/entrance-id/entrance/internal/token"
 )
 
@@ -17,15 +19,15 @@ import (
 // federated credentials: issuer, subject and audience exactly, or the credential's
 // claims matching expression in the subject's place, and a signature by the
 // issuer's own keys.
-func (p *Provider) checkFederated(c *call, cl *client, assertion, issuer, subject string) error {
+func (a *Authenticator) checkFederated(c *wire.Call, cl *Client, assertion, issuer, subject string) error {
 	var list []directory.FederatedCredential
 	for _, set := range cl.credentials() {
 		list = append(list, set.Federated...)
 	}
 	if len(list) == 0 {
-		return fault(70025, string(cl.id), cl.name)
+		return fault(70025, string(cl.ID), cl.Name)
 	}
-	own := p.ownIssuer(issuer)
+	own := a.ownIssuer(issuer)
 	matches, err := matchFederated(list, assertion, issuer, subject)
 	if err != nil {
 		if own && aadsts.From(err).Code == 700211 {
@@ -33,7 +35,7 @@ func (p *Provider) checkFederated(c *call, cl *client, assertion, issuer, subjec
 		}
 		return err
 	}
-	keys, err := p.issuerKeys(c, issuer, own, false)
+	keys, err := a.issuerKeys(c, issuer, own, false)
 	if err != nil {
 		return err
 	}
@@ -50,30 +52,30 @@ func (p *Provider) checkFederated(c *call, cl *client, assertion, issuer, subjec
 				}
 				return nil
 			},
-		}, c.now)
+		}, c.Now)
 	}
-	a, err := verify()
+	proof, err := verify()
 	if token.ClassOf(err) == token.ClassKey && !own {
 		// The issuer may have changed its keys.
-		if keys, err = p.issuerKeys(c, issuer, own, true); err != nil {
+		if keys, err = a.issuerKeys(c, issuer, own, true); err != nil {
 			return err
 		}
-		a, err = verify()
+		proof, err = verify()
 	}
 	if err != nil {
 		return federatedFault(c, err, assertion)
 	}
 	if own {
 		// A token of a tenant here stands for an application only.
-		if kind, _ := a.Text("idtyp"); kind == "user" || hasText(a, "scp") {
+		if kind, _ := proof.Text("idtyp"); kind == "user" || hasText(proof, "scp") {
 			return fault(700229)
 		}
 	}
-	match, err := proven(matches, a)
+	match, err := proven(matches, proof)
 	if err != nil {
 		return err
 	}
-	cl.auth, cl.federated, cl.credential = token.ClientAssertion, true, match.ID
+	cl.Auth, cl.Federated, cl.Credential = token.ClientAssertion, true, match.ID
 	return nil
 }
 
@@ -116,19 +118,19 @@ func hasText(a *token.Assertion, name string) bool {
 }
 
 // ownIssuer tells whether an issuer is one of our own tenants.
-func (p *Provider) ownIssuer(issuer string) bool {
-	_, ok := p.cfg.Trust.Issuer(issuer)
+func (a *Authenticator) ownIssuer(issuer string) bool {
+	_, ok := a.Trust.Issuer(issuer)
 	return ok
 }
 
-func (p *Provider) issuerKeys(c *call, issuer string, own, refresh bool) (map[token.KeyID]token.PublicKey, error) {
+func (a *Authenticator) issuerKeys(c *wire.Call, issuer string, own, refresh bool) (map[token.KeyID]token.PublicKey, error) {
 	if own {
-		return p.ownKeys(c, issuer)
+		return a.ownKeys(c, issuer)
 	}
-	if p.cfg.Issuers == nil {
+	if a.Issuers == nil {
 		return nil, fault(501661, "no issuers can be asked")
 	}
-	keys, err := p.cfg.Issuers.Keys(c.r.Context(), issuer, refresh)
+	keys, err := a.Issuers.Keys(c.R.Context(), issuer, refresh)
 	switch {
 	case errs.Is(err, errs.Invalid):
 		return nil, fault(90061, errs.Message(err)).WithCause(err)
@@ -138,18 +140,18 @@ func (p *Provider) issuerKeys(c *call, issuer string, own, refresh bool) (map[to
 	return keys, nil
 }
 
-func (p *Provider) ownKeys(c *call, issuer string) (map[token.KeyID]token.PublicKey, error) {
-	trust, ok := p.cfg.Trust.Issuer(issuer)
+func (a *Authenticator) ownKeys(c *wire.Call, issuer string) (map[token.KeyID]token.PublicKey, error) {
+	trust, ok := a.Trust.Issuer(issuer)
 	if !ok {
 		return nil, fault(700211, issuer)
 	}
-	set, err := p.cfg.Keys.Set(trust.Tenant)
+	set, err := a.Keys.Set(trust.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	keys := map[token.KeyID]token.PublicKey{}
-	for _, k := range set.Published(c.now) {
-		if pub, ok := p.cfg.Trust.Key(issuer, k.ID); ok {
+	for _, k := range set.Published(c.Now) {
+		if pub, ok := a.Trust.Key(issuer, k.ID); ok {
 			keys[k.ID] = pub
 		}
 	}
@@ -204,12 +206,12 @@ func matchFederated(list []directory.FederatedCredential, assertion, issuer, sub
 func caseFault(name, value string) error { return fault(7002138, name, value, name) }
 
 // federatedFault chooses the code of a refused federated assertion.
-func federatedFault(c *call, err error, assertion string) error {
+func federatedFault(c *wire.Call, err error, assertion string) error {
 	switch token.ClassOf(err) {
 	case token.ClassAudience:
 		return fault(700212, strings.Join(peekAudiences(assertion), " ")).WithCause(err)
 	case token.ClassExpired, token.ClassNotYet, token.ClassLifetime:
-		return fault(700024, c.now.UTC().Format(aadsts.TimeFormat), expiryOf(assertion)).WithCause(err)
+		return fault(700024, c.Now.UTC().Format(aadsts.TimeFormat), expiryOf(assertion)).WithCause(err)
 	case token.ClassKey, token.ClassKeyTime:
 		return fault(700027, "The key was not found").WithCause(err)
 	case token.ClassSignature:
@@ -253,6 +255,6 @@ func peek(assertion string, v any) bool {
 	if len(parts) != 3 {
 		return false
 	}
-	raw, err := decode64(parts[1])
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[1])
 	return err == nil && json.Unmarshal(raw, v) == nil
 }

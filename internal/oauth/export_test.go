@@ -1,4 +1,0 @@
-package oauth
-
-// ParseForm is parseForm, for fuzzing.
-var ParseForm = parseForm
