@@ -30,6 +30,7 @@ var layers = map[string]int{
 // clientSide packages run on the user's machine, outside the layers.
 var clientSide = map[string]bool{
 	"internal/login": true, "internal/tokencache": true, "internal/kubeconfig": true, "internal/cli": true,
+	"internal/tenantfile": true,
 }
 
 // impure are the packages that the lowest two layers must not import: they
