@@ -1,0 +1,384 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/password"
+	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/internal/tenantfile"
+	"github.com/entrance-id/entrance/internal/tenantfile/cloud"
+)
+
+func newApply(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Make the cloud agree with a tenant file: users, groups, apps, clusters, roles",
+		Long: `Make the cloud agree with a tenant file, which names users, groups, apps, managed
+identities, resource groups, clusters, custom roles and role assignments. What would
+change is shown first; then it is asked whether to go on. Applying the same file again
+changes nothing. Nothing that the file does not name is deleted.
+
+A new user gets the password that passwordFrom in the file names, or a generated one,
+which is written to the credentials file before the user is made.`,
+		Example: `  entrance apply -f tenant.yaml --dry-run
+  entrance export > tenant.yaml`,
+	}
+	a := &applier{e: e}
+	a.dir = dataDir(c)
+	c.Flags().StringVarP(&a.file, "file", "f", "", "the tenant file; - reads standard input")
+	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "show what would change, and change nothing")
+	c.Flags().BoolVarP(&a.yes, "yes", "y", false, "do not ask")
+	c.Flags().StringVarP(&a.output, "output", "o", "text", "text or json")
+	c.Flags().StringVar(&a.subscription, "subscription", "", "id of the subscription (default: the one that 'entrance status' shows)")
+	c.Flags().StringVar(&a.credentials, "credentials-file", "", "where generated passwords are written (default: generated-passwords.json in the data directory)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		switch {
+		case a.file == "":
+			return usageError{fmt.Errorf("--file is required")}
+		case a.output != "text" && a.output != "json":
+			return usageError{fmt.Errorf("--output is text or json, not %q", a.output)}
+		case a.dryRun && a.yes:
+			return usageError{fmt.Errorf("--dry-run and --yes exclude one another")}
+		case a.file == "-" && !a.yes && !a.dryRun:
+			return usageError{fmt.Errorf("with the file on standard input nobody can be asked: give --yes or --dry-run")}
+		}
+		return a.run(c.Context())
+	}
+	return c
+}
+
+func newExport(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Write the cloud as a tenant file, which 'entrance apply' takes",
+		Long: `Write what the cloud holds as a tenant file to standard output. Applying it to the same
+cloud changes nothing; applying it to another cloud makes the same there. Passwords and
+secrets are never in it. What a file cannot say is listed at its head and on standard
+error.`,
+		Example: `  entrance export > tenant.yaml`,
+	}
+	dir := dataDir(c)
+	subscription := c.Flags().String("subscription", "", "id of the subscription (default: the one that 'entrance status' shows)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		client, err := cloudClient(c.Context(), *dir, *subscription)
+		if err != nil {
+			return err
+		}
+		world, err := cloud.Read(c.Context(), client, nil)
+		if err != nil {
+			return err
+		}
+		out, err := tenantfile.Marshal(world)
+		if err != nil {
+			return err
+		}
+		for _, n := range world.Notes {
+			fmt.Fprintln(e.err, "left out: "+n)
+		}
+		_, err = e.out.Write(out)
+		return err
+	}
+	return c
+}
+
+// cloudClient returns a client of the running cloud, which signs in as the
+// service principal of the credentials file.
+func cloudClient(ctx context.Context, dir, subscription string) (*cloud.Client, error) {
+	s, err := server.ReadStatus(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	arm, err := newARM(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if subscription == "" {
+		subscription = s.SubscriptionID
+	}
+	if subscription == "" {
+		return nil, errs.New(errs.Invalid, "The cloud has no subscription. Make one, and name it with --subscription.")
+	}
+	scopes := map[cloud.Service]string{cloud.Graph: "https://graph.microsoft.com/.default", cloud.ARM: "https://management.azure.com/.default"}
+	type kept struct {
+		token string
+		until time.Time
+	}
+	var mu sync.Mutex
+	tokens := map[cloud.Service]kept{}
+	return &cloud.Client{
+		GraphURL: s.Endpoints.Graph, ARMURL: s.Endpoints.ARM, Subscription: subscription, HTTP: arm.http, Poll: 200 * time.Millisecond,
+		Token: func(ctx context.Context, service cloud.Service) (string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if k := tokens[service]; time.Now().Before(k.until) {
+				return k.token, nil
+			}
+			token, err := arm.tokenFor(ctx, s, scopes[service])
+			if err == nil {
+				// Well within the hour that a token is good for.
+				tokens[service] = kept{token, time.Now().Add(20 * time.Minute)}
+			}
+			return token, err
+		},
+	}, nil
+}
+
+// applier is one run of apply.
+type applier struct {
+	e                                       *env
+	dir                                     *string
+	file, output, subscription, credentials string
+	dryRun, yes                             bool
+
+	generated []server.Account
+}
+
+func (a *applier) run(ctx context.Context) error {
+	name, data, err := a.read()
+	if err != nil {
+		return err
+	}
+	f, err := tenantfile.Parse(name, data)
+	if err != nil {
+		return a.problems(err)
+	}
+	client, err := cloudClient(ctx, *a.dir, a.subscription)
+	if err != nil {
+		return err
+	}
+	world, err := cloud.Read(ctx, client, f)
+	if err != nil {
+		return err
+	}
+	plan, err := tenantfile.MakePlan(name, f, world)
+	if err != nil {
+		return a.problems(err)
+	}
+	w := cloud.NewWriter(client, world)
+	if err := a.passwords(name, plan, w.Passwords); err != nil {
+		return a.problems(err)
+	}
+	steps := plan.Steps()
+	if a.output == "text" {
+		fmt.Fprint(a.e.out, plan.Text())
+	}
+	if a.dryRun || len(steps) == 0 {
+		return a.report(plan, steps, 0, nil)
+	}
+	if err := a.confirm(); err != nil {
+		return err
+	}
+	if err := a.keepPasswords(); err != nil {
+		return err
+	}
+	for n, s := range steps {
+		if err := w.Take(ctx, s); err != nil {
+			return a.report(plan, steps, n, err)
+		}
+		if a.output == "text" {
+			fmt.Fprintf(a.e.err, "done: %s\n", tenantfile.Printable(s.String()))
+		}
+	}
+	return a.report(plan, steps, len(steps), nil)
+}
+
+func (a *applier) read() (string, []byte, error) {
+	var r io.Reader = a.e.in
+	name := "standard input"
+	if a.file != "-" {
+		f, err := os.Open(a.file)
+		if err != nil {
+			return "", nil, errs.Wrap(errs.NotFound, err, "The tenant file cannot be read")
+		}
+		defer f.Close()
+		r, name = f, a.file
+	}
+	// One byte more than is allowed, so that Parse refuses what is cut off.
+	data, err := io.ReadAll(io.LimitReader(r, tenantfile.MaxSize+1))
+	if err != nil {
+		return "", nil, errs.Wrap(errs.Invalid, err, "The tenant file cannot be read")
+	}
+	return name, data, nil
+}
+
+// problems prints what is wrong with a file, a line each.
+func (a *applier) problems(err error) error {
+	var p *tenantfile.Problems
+	if !errors.As(err, &p) {
+		return err
+	}
+	fmt.Fprintln(a.e.err, tenantfile.Printable(p.Error()))
+	fmt.Fprintf(a.e.err, "entrance: nothing was changed: problems found: %d\n", len(p.List))
+	return exitCode(exitError)
+}
+
+// passwords finds the passwords of the users that are to be made.
+func (a *applier) passwords(name string, plan *tenantfile.Plan, into map[string]string) error {
+	p := &tenantfile.Problems{File: name}
+	for _, i := range plan.Items {
+		if i.Want.Kind.Section != tenantfile.Users || !i.Create() {
+			continue
+		}
+		user := i.Want.Name()
+		pw, err := a.password(i.Want.Object("passwordFrom"))
+		if err == nil && pw == "" {
+			pw = password.Generate()
+			a.generated = append(a.generated, server.Account{UserPrincipalName: user, Password: pw})
+		}
+		local, _, _ := strings.Cut(user, "@")
+		if err == nil {
+			err = password.Check(pw, local)
+		}
+		if err != nil {
+			p.List = append(p.List, tenantfile.Problem{Line: i.Want.Line, Text: fmt.Sprintf("the password of user %q: %s", user, errs.Message(err))})
+			continue
+		}
+		into[strings.ToLower(user)] = pw
+	}
+	if len(p.List) > 0 {
+		return p
+	}
+	return nil
+}
+
+// password reads a password from where the file says, "" if it says nothing.
+func (a *applier) password(from *tenantfile.Entity) (string, error) {
+	switch {
+	case from.Has("env"):
+		v := os.Getenv(from.Text("env"))
+		if v == "" {
+			return "", errs.New(errs.Invalid, "The environment variable %s is not set.", from.Text("env"))
+		}
+		return v, nil
+	case from.Has("file"):
+		name := from.Text("file")
+		if !filepath.IsAbs(name) && a.file != "-" {
+			name = filepath.Join(filepath.Dir(a.file), name)
+		}
+		return readSecret(a.e, name)
+	}
+	return "", nil
+}
+
+// confirm asks the person whether to go on.
+func (a *applier) confirm() error {
+	if a.yes {
+		return nil
+	}
+	in, ok := a.e.in.(*os.File)
+	if ok {
+		info, err := in.Stat()
+		ok = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	if !ok {
+		return usageError{fmt.Errorf("there is no terminal to ask at: give --yes to go on, or --dry-run to see what would change")}
+	}
+	fmt.Fprint(a.e.err, "Apply these changes? [y/N] ")
+	line, _ := bufio.NewReader(in).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	fmt.Fprintln(a.e.err, "entrance: nothing was changed")
+	return exitCode(exitError)
+}
+
+// keepPasswords writes generated passwords down before they are used, beside
+// those of earlier runs.
+func (a *applier) keepPasswords() error {
+	if len(a.generated) == 0 {
+		return nil
+	}
+	if a.credentials == "" {
+		a.credentials = filepath.Join(*a.dir, "generated-passwords.json")
+	}
+	var all []server.Account
+	raw, err := os.ReadFile(a.credentials)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return errs.Wrap(errs.Invalid, err, "The credentials file cannot be read")
+	default:
+		if err := json.Unmarshal(raw, &all); err != nil {
+			return errs.Wrap(errs.Invalid, err, "The credentials file %s is broken", a.credentials)
+		}
+	}
+	for _, g := range a.generated {
+		kept := all[:0]
+		for _, o := range all {
+			if !strings.EqualFold(o.UserPrincipalName, g.UserPrincipalName) {
+				kept = append(kept, o)
+			}
+		}
+		all = append(kept, g)
+	}
+	if raw, err = json.MarshalIndent(all, "", "  "); err != nil {
+		return err
+	}
+	return server.WriteFile(a.credentials, append(raw, '\n'), 0o600)
+}
+
+// report says what was done and what was not.
+func (a *applier) report(plan *tenantfile.Plan, steps []tenantfile.Step, done int, failure error) error {
+	if a.output == "json" {
+		r := applyReport{DryRun: a.dryRun, Changes: plan.Changes(), Unchanged: plan.Unchanged, Done: []string{}, NotDone: []string{}}
+		for n, s := range steps {
+			if n < done {
+				r.Done = append(r.Done, s.String())
+			} else {
+				r.NotDone = append(r.NotDone, s.String())
+			}
+		}
+		if failure != nil {
+			r.Error = failure.Error()
+		}
+		if done > 0 && len(a.generated) > 0 {
+			r.CredentialsFile = a.credentials
+		}
+		enc := json.NewEncoder(a.e.out)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	if failure != nil {
+		fmt.Fprintf(a.e.err, "entrance: could not %s: %s\n", tenantfile.Printable(steps[done].String()), tenantfile.Printable(failure.Error()))
+		for _, s := range steps[done+1:] {
+			fmt.Fprintf(a.e.err, "not done: %s\n", tenantfile.Printable(s.String()))
+		}
+		fmt.Fprintf(a.e.err, "entrance: %d of %d steps were done; apply the file again to go on\n", done, len(steps))
+		return exitCode(exitError)
+	}
+	if a.output == "text" && done > 0 {
+		fmt.Fprintf(a.e.out, "Applied: %d steps.\n", done)
+		if len(a.generated) > 0 {
+			fmt.Fprintf(a.e.out, "The generated passwords are in %s.\n", a.credentials)
+		}
+	}
+	return nil
+}
+
+// applyReport is what apply prints as JSON. Done and NotDone are the steps of
+// this run.
+type applyReport struct {
+	DryRun          bool                       `json:"dryRun"`
+	Changes         []tenantfile.ObjectChanges `json:"changes"`
+	Unchanged       int                        `json:"unchanged"`
+	Done            []string                   `json:"done"`
+	NotDone         []string                   `json:"notDone"`
+	Error           string                     `json:"error,omitempty"`
+	CredentialsFile string                     `json:"credentialsFile,omitempty"`
+}
