@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/password"
 	"github.com/entrance-id/entrance/internal/server"
@@ -42,7 +42,7 @@ which is written to the credentials file before the user is made.`,
 	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "show what would change, and change nothing")
 	c.Flags().BoolVarP(&a.yes, "yes", "y", false, "do not ask")
 	c.Flags().StringVarP(&a.output, "output", "o", "text", "text or json")
-	c.Flags().StringVar(&a.subscription, "subscription", "", "id of the subscription (default: the one that 'entrance status' shows)")
+	c.Flags().StringVar(&a.subscription, "subscription", "", "name or id of the subscription (default: see 'entrance account set')")
 	c.Flags().StringVar(&a.credentials, "credentials-file", "", "where generated passwords are written (default: generated-passwords.json in the data directory)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		switch {
@@ -55,7 +55,7 @@ which is written to the credentials file before the user is made.`,
 		case a.file == "-" && !a.yes && !a.dryRun:
 			return usageError{fmt.Errorf("with the file on standard input nobody can be asked: give --yes or --dry-run")}
 		}
-		return a.run(c.Context())
+		return a.run(c)
 	}
 	return c
 }
@@ -71,9 +71,9 @@ error.`,
 		Example: `  entrance export > tenant.yaml`,
 	}
 	dir := dataDir(c)
-	subscription := c.Flags().String("subscription", "", "id of the subscription (default: the one that 'entrance status' shows)")
+	subscription := c.Flags().String("subscription", "", "name or id of the subscription (default: see 'entrance account set')")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		client, err := cloudClient(c.Context(), *dir, *subscription)
+		client, _, err := cloudClient(c, e, *dir, *subscription)
 		if err != nil {
 			return err
 		}
@@ -94,46 +94,30 @@ error.`,
 	return c
 }
 
-// cloudClient returns a client of the running cloud, which signs in as the
-// service principal of the credentials file.
-func cloudClient(ctx context.Context, dir, subscription string) (*cloud.Client, error) {
-	s, err := server.ReadStatus(ctx, dir)
+// cloudClient returns a client of the cloud that the person has signed in to,
+// and else of the one that runs in the data directory.
+func cloudClient(c *cobra.Command, e *env, dir, subscription string) (*cloud.Client, *azure.Session, error) {
+	s, err := azure.Open(c.Context(), azure.Where{
+		DataDir: dir, Given: c.Flags().Changed("data-dir") || os.Getenv("ENTRANCE_DATA_DIR") != "", Subscription: subscription,
+	}, e.err)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	arm, err := newARM(ctx, s)
+	if strings.HasPrefix(s.Cloud.Name, "Azure") {
+		return nil, nil, errs.New(errs.Invalid, "The sign-in is to %s. Tenant files are for clouds of Entrance; sign in to one with: entrance login --cloud Entrance", s.Cloud.Name)
+	}
+	client, err := s.Cloud.HTTP()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if subscription == "" {
-		subscription = s.SubscriptionID
-	}
-	if subscription == "" {
-		return nil, errs.New(errs.Invalid, "The cloud has no subscription. Make one, and name it with --subscription.")
-	}
-	scopes := map[cloud.Service]string{cloud.Graph: "https://graph.microsoft.com/.default", cloud.ARM: "https://management.azure.com/.default"}
-	type kept struct {
-		token string
-		until time.Time
-	}
-	var mu sync.Mutex
-	tokens := map[cloud.Service]kept{}
+	audiences := map[cloud.Service]string{cloud.Graph: s.Cloud.GraphAudience, cloud.ARM: s.Cloud.Audience}
 	return &cloud.Client{
-		GraphURL: s.Endpoints.Graph, ARMURL: s.Endpoints.ARM, Subscription: subscription, HTTP: arm.http, Poll: 200 * time.Millisecond,
+		GraphURL: s.Cloud.Graph, ARMURL: s.Cloud.ARM, Subscription: s.Subscription.ID, HTTP: client, Poll: 200 * time.Millisecond,
 		Token: func(ctx context.Context, service cloud.Service) (string, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if k := tokens[service]; time.Now().Before(k.until) {
-				return k.token, nil
-			}
-			token, err := arm.tokenFor(ctx, s, scopes[service])
-			if err == nil {
-				// Well within the hour that a token is good for.
-				tokens[service] = kept{token, time.Now().Add(20 * time.Minute)}
-			}
-			return token, err
+			t, err := s.Token(ctx, audiences[service])
+			return t.AccessToken, err
 		},
-	}, nil
+	}, s, nil
 }
 
 // applier is one run of apply.
@@ -146,7 +130,8 @@ type applier struct {
 	generated []server.Account
 }
 
-func (a *applier) run(ctx context.Context) error {
+func (a *applier) run(c *cobra.Command) error {
+	ctx := c.Context()
 	name, data, err := a.read()
 	if err != nil {
 		return err
@@ -155,9 +140,12 @@ func (a *applier) run(ctx context.Context) error {
 	if err != nil {
 		return a.problems(err)
 	}
-	client, err := cloudClient(ctx, *a.dir, a.subscription)
+	client, session, err := cloudClient(c, a.e, *a.dir, a.subscription)
 	if err != nil {
 		return err
+	}
+	if a.credentials == "" && session.Cloud.DataDir != "" {
+		a.credentials = filepath.Join(session.Cloud.DataDir, "generated-passwords.json")
 	}
 	world, err := cloud.Read(ctx, client, f)
 	if err != nil {
@@ -303,7 +291,7 @@ func (a *applier) keepPasswords() error {
 		return nil
 	}
 	if a.credentials == "" {
-		a.credentials = filepath.Join(*a.dir, "generated-passwords.json")
+		return usageError{fmt.Errorf("passwords are to be generated: name the file for them with --credentials-file")}
 	}
 	var all []server.Account
 	raw, err := os.ReadFile(a.credentials)

@@ -26,6 +26,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	c := entrancetest.Start(t)
+	t.Setenv("ENTRANCE_CONFIG_DIR", t.TempDir())
 	return &world{c, t, filepath.Dir(c.CAFile)}
 }
 
@@ -363,5 +364,31 @@ resourceGroups: [{name: later, location: westeurope}]
 	}
 	if out := w.apply(fixed); !strings.Contains(out, "No changes") {
 		t.Errorf("in the end:\n%s", out)
+	}
+}
+
+// TestApplyAsPerson: whoever has signed in applies with their own rights.
+func TestApplyAsPerson(t *testing.T) {
+	w := newWorld(t)
+	const text = "version: 1\nusers: [{userPrincipalName: eve}]\ngroups: [{displayName: choir}]\n"
+	weak := w.AddUser(t, "weak")
+	w.apply("roleAssignments: [{principal: {user: weak}, role: Reader, scope: {subscription: Sample subscription}}]\n")
+	for _, tt := range []struct {
+		who  entrancetest.User
+		code int
+		want string
+	}{{weak, 1, "could not create user eve@contoso.test: (Authorization_RequestDenied)"}, {w.Administrator, 0, ""}} {
+		if code, _, errOut := w.run(nil, "login", "-u", tt.who.UserPrincipalName, "-p", tt.who.Password); code != 0 {
+			t.Fatalf("login: %d: %s", code, errOut)
+		}
+		code, out, errOut := w.run(strings.NewReader(text), "apply", "-f", "-", "--yes")
+		if code != tt.code || !strings.Contains(errOut, tt.want) {
+			t.Errorf("%s: exit code %d\n%s%s", tt.who.UserPrincipalName, code, out, errOut)
+		}
+	}
+	var owners struct{ Value []struct{ ID string } }
+	w.Graph(t, http.MethodGet, "/groups/"+w.first("groups", "choir")["id"].(string)+"/owners", nil, &owners)
+	if len(owners.Value) != 1 || owners.Value[0].ID != w.Administrator.ID {
+		t.Errorf("the group was not made by the administrator: %v", owners.Value)
 	}
 }

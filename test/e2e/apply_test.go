@@ -16,6 +16,7 @@ import (
 func TestApply(t *testing.T) {
 	c := newCloud(t, 24710)
 	c.up("--no-cluster")
+	t.Setenv("ENTRANCE_CONFIG_DIR", t.TempDir())
 	const password = "Turnip-Lantern-77"
 	t.Setenv("WEI_PASSWORD", password)
 	raw, err := os.ReadFile("../../examples/tenant/tenant.yaml")
