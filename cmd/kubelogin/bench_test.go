@@ -196,7 +196,7 @@ func BenchmarkGetTokenParallel(b *testing.B) {
 	r := newRig(b)
 	var walls []time.Duration
 	rounds := 0
-	for b.Loop() || rounds < 21 {
+	round := func() {
 		os.RemoveAll(filepath.Join(r.home, ".kube"))
 		rounds++
 		start := time.Now()
@@ -206,6 +206,12 @@ func BenchmarkGetTokenParallel(b *testing.B) {
 		}
 		wg.Wait()
 		walls = append(walls, time.Since(start))
+	}
+	for b.Loop() {
+		round()
+	}
+	for rounds < 21 {
+		round()
 	}
 	b.ReportMetric(median(walls), "wall-ms")
 	b.ReportMetric(float64(r.idp.tokens)/float64(rounds), "token-requests")
