@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,7 +73,7 @@ func storeFiles(t *testing.T, r *rig, pattern string) []string {
 	return files
 }
 
-// TestKillDuringWrite kills the plugin at random moments, also in the middle
+// TestKillDuringWrite (abuse case 39) kills the plugin at random moments, also in the middle
 // of writing the cache. Whatever it leaves, the next run must work, and a
 // token that was once printed must stay remembered.
 func TestKillDuringWrite(t *testing.T) {
@@ -277,8 +279,54 @@ func TestTerminalPaste(t *testing.T) {
 	}
 }
 
-// TestSecretsStayHidden runs each mode with the highest verbosity and looks
-// for secrets and tokens everywhere but on stdout.
+// TestSecretsAreNotInPS looks at the command line that every user of the machine
+// can see, while the plugin waits for its authority (abuse case 39).
+func TestSecretsAreNotInPS(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux lets a process change what it shows")
+	}
+	r := newTestRig(t)
+	r.setKnob("delay", "60000")
+	for name, args := range map[string][]string{
+		"apart":  {"--client-secret", goodSecret, "-v", "9"},
+		"joined": {"--client-secret=" + goodSecret, "-v", "9"},
+		"twice":  {"--client-certificate-password", goodPassword, "--password=" + goodPassword, "--client-secret", goodSecret, "-v", "9"},
+	} {
+		cmd := exec.Command(r.bin, r.mode("spn", args...)...)
+		cmd.Env = r.env
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// It has asked, so it has read its arguments.
+		asked := func() bool {
+			r.idp.mu.Lock()
+			defer r.idp.mu.Unlock()
+			return len(r.idp.log) > 0 && strings.Contains(r.idp.log[len(r.idp.log)-1], "client_secret="+goodSecret)
+		}
+		for end := time.Now().Add(20 * time.Second); !asked(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: the plugin does not ask for a token with the secret", name)
+			}
+		}
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		cmd.Process.Kill()
+		cmd.Wait()
+		r.idp.mu.Lock()
+		r.idp.log = nil
+		r.idp.mu.Unlock()
+		if err != nil || !bytes.Contains(line, []byte("--client-secret")) || !bytes.HasSuffix(line, []byte("-v\x009\x00")) {
+			t.Errorf("%s: %v, the command line is %q", name, err, line)
+		}
+		for _, secret := range []string{goodSecret, goodPassword} {
+			if bytes.Contains(line, []byte(secret)) {
+				t.Errorf("%s: a secret is in the command line %q", name, line)
+			}
+		}
+	}
+}
+
+// TestSecretsStayHidden is abuse case 39: it runs each mode with the highest
+// verbosity and looks for secrets and tokens everywhere but on stdout.
 func TestSecretsStayHidden(t *testing.T) {
 	r := newTestRig(t)
 	for _, args := range [][]string{

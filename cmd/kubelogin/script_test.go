@@ -89,6 +89,8 @@ func fakeBrowser() {
 
 type idpKey struct{}
 
+// TestScripts drives the binary. Of abuse case 39 it tries a damaged, foreign,
+// linked and open cache (cache.txt) and eight processes at once (parallel.txt).
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("drives the real binary")

@@ -205,6 +205,8 @@ func TestOneKeyForAll(t *testing.T) {
 	}
 }
 
+// TestFilesOfOthersAreIgnored is abuse case 39: links, foreign and damaged files
+// in the cache.
 func TestFilesOfOthersAreIgnored(t *testing.T) {
 	dir := t.TempDir()
 	ring := &memoryRing{}
