@@ -163,15 +163,22 @@ func (s *Service) restore(c *wire.Call) (*wire.Response, error) {
 			return err
 		}
 		o = was
-		// Its links come back with it, and among them may be membership in a
-		// group that has directory roles.
-		for _, l := range d.Links {
-			other := l.From
-			if other == d.ID {
-				other = l.To
-			}
-			if g, err := state.Groups.Get(tx, c.StateKey(other)); err == nil && g.IsAssignableToRole && !c.HasRole() {
-				return wire.Denied()
+		// Its links come back with it, and those of an application's service
+		// principal; among them may be membership in a group that has
+		// directory roles.
+		list, err := state.Restorable(tx, c.Tenant, d.ID)
+		if err != nil {
+			return err
+		}
+		for _, d := range list {
+			for _, l := range d.Links {
+				other := l.From
+				if other == d.ID {
+					other = l.To
+				}
+				if g, err := state.Groups.Get(tx, c.StateKey(other)); err == nil && g.IsAssignableToRole && !c.HasRole() {
+					return wire.Denied()
+				}
 			}
 		}
 		if g, ok := was.Rec.(*directory.Group); ok && g.IsAssignableToRole && !roleGroupsMake.Decide(&c.Standing, wire.Relation{}) {
@@ -215,7 +222,7 @@ func (s *Service) purge(c *wire.Call) (*wire.Response, error) {
 			return err
 		}
 		o = was
-		return state.Deleted.Delete(tx, c.StateKey(d.ID))
+		return state.Purge(tx, c.Tenant, d.ID)
 	})
 	if err != nil {
 		return nil, err

@@ -65,6 +65,7 @@ func (s *Service) routes() []wire.Route {
 		wire.Get("directory/deletedItems/microsoft.graph.user", itemsRead, s.listDeleted(model.User)),
 		wire.Get("directory/deletedItems/microsoft.graph.group", itemsRead, s.listDeleted(model.Group)),
 		wire.Get("directory/deletedItems/microsoft.graph.application", itemsRead, s.listDeleted(model.Application)),
+		wire.Get("directory/deletedItems/microsoft.graph.servicePrincipal", itemsRead, s.listDeleted(model.ServicePrincipal)),
 		wire.Get("directory/deletedItems/{id}", itemsRead, s.getDeleted),
 		wire.Write(post, "directory/deletedItems/{id}/restore", itemsWrite, catDirectory, "Restore object", s.restore),
 		wire.Write(del, "directory/deletedItems/{id}", itemsWrite, catDirectory, "Hard Delete object", s.purge),

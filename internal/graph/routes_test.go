@@ -517,6 +517,73 @@ func TestDeletedItems(t *testing.T) {
 	w.do("admin", "GET", "applications/"+app, nil).want(200)
 }
 
+// TestDeletedServicePrincipals: an application and its service principal go and
+// come back together, each with its object id; a managed identity does not come
+// back.
+func TestDeletedServicePrincipals(t *testing.T) {
+	w := newWorld(t)
+	app := w.do("admin", "POST", "applications", obj("displayName", "app")).want(201)
+	body := obj("appId", app.str("appId"))
+	sp := w.do("admin", "POST", "servicePrincipals", body).want(201).str("id")
+	g := w.newGroup("admin", "g")
+	w.do("admin", "POST", "groups/"+g+"/members/$ref", ref(sp)).want(204)
+	deleted := func() []string {
+		t.Helper()
+		return w.do("admin", "GET", "directory/deletedItems/microsoft.graph.servicePrincipal?$select=id", nil).want(200).values("id")
+	}
+	members := func() []string {
+		t.Helper()
+		return w.do("admin", "GET", "groups/"+g+"/members", nil).want(200).values("id")
+	}
+	// By itself.
+	w.do("admin", "DELETE", "servicePrincipals/"+sp, nil).want(204)
+	if got := deleted(); !cmp.Equal(got, []string{sp}) || len(members()) != 0 {
+		t.Errorf("deleted %v, members %v", got, members())
+	}
+	w.do("admin", "POST", "directory/deletedItems/"+sp+"/restore", nil).want(200)
+	if got := members(); len(deleted()) != 0 || !cmp.Equal(got, []string{sp}) {
+		t.Errorf("members after the restore %v", got)
+	}
+	// With the application, without which it cannot come back.
+	w.do("admin", "DELETE", "applications/"+app.str("id"), nil).want(204)
+	w.do("admin", "GET", "servicePrincipals/"+sp, nil).want(404)
+	w.do("admin", "POST", "directory/deletedItems/"+sp+"/restore", nil).refused(400, "Request_BadRequest", "its service principal comes back with it")
+	w.do("admin", "POST", "directory/deletedItems/"+app.str("id")+"/restore", nil).want(200)
+	w.do("admin", "GET", "servicePrincipals/"+sp, nil).want(200)
+	if got := members(); len(deleted()) != 0 || !cmp.Equal(got, []string{sp}) {
+		t.Errorf("members after the restore of the application %v", got)
+	}
+	// One that was deleted before the application stays deleted.
+	w.do("admin", "DELETE", "servicePrincipals/"+sp, nil).want(204)
+	second := w.do("admin", "POST", "servicePrincipals", body).want(201).str("id")
+	w.do("admin", "POST", "directory/deletedItems/"+sp+"/restore", nil).refused(400, "Request_BadRequest", "already exists")
+	w.clock.Advance(time.Minute)
+	w.do("admin", "DELETE", "applications/"+app.str("id"), nil).want(204)
+	w.do("admin", "POST", "directory/deletedItems/"+app.str("id")+"/restore", nil).want(200)
+	w.do("admin", "GET", "servicePrincipals/"+second, nil).want(200)
+	w.do("admin", "GET", "servicePrincipals/"+sp, nil).want(404)
+	// What comes back with an application may be membership in a group with
+	// directory roles: whoever may restore applications may not give that.
+	secure := w.do("admin", "POST", "groups", obj("displayName", "s", "mailNickname", "s", "mailEnabled", false, "securityEnabled", true, "isAssignableToRole", true)).want(201).str("id")
+	w.do("admin", "POST", "groups/"+secure+"/members/$ref", ref(second)).want(204)
+	w.do("admin", "DELETE", "applications/"+app.str("id"), nil).want(204)
+	w.role(w.member("lesser"), directory.ApplicationAdministrator)
+	w.do("lesser", "POST", "directory/deletedItems/"+app.str("id")+"/restore", nil).want(403)
+	w.do("lesser", "POST", "directory/deletedItems/"+second+"/restore", nil).want(403)
+	// Purged for good, both.
+	w.do("admin", "DELETE", "directory/deletedItems/"+app.str("id"), nil).want(204)
+	w.do("admin", "GET", "directory/deletedItems/"+second, nil).want(404)
+
+	machine := directory.ObjectID(directory.NewGUID())
+	w.update(func(tx *store.Tx) error {
+		if err := state.ServicePrincipals.Create(tx, &directory.ServicePrincipal{Tenant: tenantID, ID: machine, AppID: directory.AppID(directory.NewGUID()), DisplayName: "machine", Type: "ManagedIdentity", Enabled: true}); err != nil {
+			return err
+		}
+		return state.Delete(tx, tenantID, machine, w.clock.Now())
+	})
+	w.do("admin", "GET", "directory/deletedItems/"+string(machine), nil).want(404)
+}
+
 func TestDevices(t *testing.T) {
 	w := newWorld(t)
 	d := w.do("admin", "POST", "devices", obj("displayName", "laptop", "operatingSystem", "Linux", "operatingSystemVersion", "6", "accountEnabled", true,

@@ -12,6 +12,6 @@
 // # Deletion
 //
 // Deleting an object removes its links, grants and assignments in the same
-// transaction. Users, groups and applications go to the deleted items first,
-// from which they can be restored for 30 days.
+// transaction. Users, groups, applications and service principals go to the
+// deleted items first, from which they can be restored for 30 days.
 package state

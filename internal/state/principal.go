@@ -250,8 +250,8 @@ func HasRole(r store.Reader, tenant directory.TenantID, id directory.ObjectID, n
 }
 
 // Delete removes a user, group, application, service principal or device with
-// everything that refers to it. Users, groups and applications can be restored
-// from Deleted. NotFound.
+// everything that refers to it, an application with its service principal. All
+// but devices and managed identities can be restored from Deleted. NotFound.
 func Delete(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID, now time.Time) error {
 	kind, err := TypeOf(tx, tenant, id)
 	if err != nil {
@@ -270,16 +270,22 @@ func Delete(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID, now 
 		if gerr != nil {
 			return gerr
 		}
-		if err = moveToDeleted(tx, Applications, key, d); err == nil {
-			if p, perr := FindServicePrincipal(tx, tenant, app.AppID); perr == nil {
-				err = deleteReferences(tx, tenant, p.ID, nil)
-				if err == nil {
-					err = ServicePrincipals.Delete(tx, Key(tenant, p.ID))
-				}
+		if p, perr := FindServicePrincipal(tx, tenant, app.AppID); perr == nil {
+			if err := Delete(tx, tenant, p.ID, now); err != nil {
+				return err
 			}
 		}
+		err = moveToDeleted(tx, Applications, key, d)
 	case directory.TypeServicePrincipal:
-		err = ServicePrincipals.Delete(tx, key)
+		p, gerr := ServicePrincipals.Get(tx, key)
+		if gerr != nil {
+			return gerr
+		}
+		if p.Type == "ManagedIdentity" {
+			err = ServicePrincipals.Delete(tx, key)
+		} else {
+			err = moveToDeleted(tx, ServicePrincipals, key, d)
+		}
 	case directory.TypeDevice:
 		err = Devices.Delete(tx, key)
 	}
@@ -295,13 +301,70 @@ func Delete(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID, now 
 	return Deleted.Put(tx, d)
 }
 
-// Restore brings a deleted object back with those of its links whose other
-// side still exists. NotFound; Exists when its name has been taken since.
+// Restorable returns the deleted object and what comes back, or is purged,
+// together with it: the service principal of an application, where that is among
+// the deleted items too. NotFound.
+func Restorable(r store.Reader, tenant directory.TenantID, id directory.ObjectID) ([]*DeletedObject, error) {
+	d, err := Deleted.Get(r, Key(tenant, id))
+	if err != nil {
+		return nil, err
+	}
+	list := []*DeletedObject{d}
+	if d.Type != directory.TypeApplication {
+		return list, nil
+	}
+	var app directory.Application
+	if err := json.Unmarshal(d.Object, &app); err != nil {
+		return nil, err
+	}
+	for other := range Deleted.Where(r, "tenant", string(tenant)) {
+		if other.Type != directory.TypeServicePrincipal {
+			continue
+		}
+		var p directory.ServicePrincipal
+		if err := json.Unmarshal(other.Object, &p); err != nil {
+			return nil, err
+		}
+		if p.AppID == app.AppID && !other.Deleted.Before(d.Deleted) {
+			list = append(list, other)
+		}
+	}
+	return list, nil
+}
+
+// Restore brings a deleted object back, with what Restorable says and with those
+// of their links whose other side still exists. NotFound; Exists when its name
+// has been taken since; Invalid for a service principal whose application is
+// deleted.
 func Restore(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID) error {
-	d, err := Deleted.Get(tx, Key(tenant, id))
+	list, err := Restorable(tx, tenant, id)
 	if err != nil {
 		return err
 	}
+	for _, d := range list {
+		if err := restoreOne(tx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Purge removes a deleted object for good, with what Restorable says. NotFound.
+func Purge(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID) error {
+	list, err := Restorable(tx, tenant, id)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if err := Deleted.Delete(tx, Key(tenant, d.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func restoreOne(tx *store.Tx, d *DeletedObject) error {
+	var err error
 	switch d.Type {
 	case directory.TypeUser:
 		err = restore(tx, Users, d)
@@ -309,6 +372,8 @@ func Restore(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID) err
 		err = restore(tx, Groups, d)
 	case directory.TypeApplication:
 		err = restore(tx, Applications, d)
+	case directory.TypeServicePrincipal:
+		err = restoreServicePrincipal(tx, d)
 	default:
 		err = errs.New(errs.Invalid, "Objects of type %s cannot be restored.", d.Type)
 	}
@@ -317,17 +382,30 @@ func Restore(tx *store.Tx, tenant directory.TenantID, id directory.ObjectID) err
 	}
 	for _, l := range d.Links {
 		other := l.From
-		if other == id {
+		if other == d.ID {
 			other = l.To
 		}
-		if _, err := TypeOf(tx, tenant, other); err != nil {
+		if _, err := TypeOf(tx, d.Tenant, other); err != nil {
 			continue
 		}
 		if err := Links.Put(tx, &l); err != nil {
 			return err
 		}
 	}
-	return Deleted.Delete(tx, Key(tenant, id))
+	return Deleted.Delete(tx, Key(d.Tenant, d.ID))
+}
+
+// restoreServicePrincipal restores one whose application, if it is the tenant's
+// own, exists.
+func restoreServicePrincipal(tx *store.Tx, d *DeletedObject) error {
+	var p directory.ServicePrincipal
+	if err := json.Unmarshal(d.Object, &p); err != nil {
+		return err
+	}
+	if _, ok := Applications.First(tx, "appid", string(p.AppID)); !ok && p.AppOwnerTenant == d.Tenant {
+		return errs.New(errs.Invalid, "The application '%s' is deleted: restore it, and its service principal comes back with it.", p.AppID)
+	}
+	return restore(tx, ServicePrincipals, d)
 }
 
 func moveToDeleted[T any](tx *store.Tx, table *store.Table[T], key string, d *DeletedObject) error {

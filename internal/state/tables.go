@@ -200,7 +200,7 @@ var (
 		},
 	})
 
-	// Deleted holds deleted users, groups and applications: "tenant".
+	// Deleted holds deleted users, groups, applications and service principals: "tenant".
 	Deleted = store.NewTable("deleted", store.Options[DeletedObject]{
 		Key: func(d *DeletedObject) string { return Key(d.Tenant, d.ID) },
 		Indexes: []store.Index[DeletedObject]{

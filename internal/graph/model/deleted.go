@@ -28,6 +28,10 @@ func decode(at *At, d *state.DeletedObject) (*Object, error) {
 		var g directory.Group
 		err := json.Unmarshal(d.Object, &g)
 		return Groups(at, &g), err
+	case directory.TypeServicePrincipal:
+		var p directory.ServicePrincipal
+		err := json.Unmarshal(d.Object, &p)
+		return ServicePrincipals(at, &p), err
 	}
 	var a directory.Application
 	err := json.Unmarshal(d.Object, &a)
