@@ -465,6 +465,13 @@ func TestDirectoryRoles(t *testing.T) {
 	if got := w.do("admin", "GET", "roleManagement/directory/roleAssignments?$filter=roleDefinitionId eq '"+directory.GlobalReader+"'", nil).values("principalId"); !cmp.Equal(got, []string{ann}) {
 		t.Errorf("assignments %v", got)
 	}
+	shown := w.do("admin", "GET", "roleManagement/directory/roleAssignments/"+a+"?$expand=principal($select=id,userPrincipalName),roleDefinition", nil).want(200)
+	if p, _ := shown.body["principal"].(map[string]any); p["id"] != ann || p["userPrincipalName"] == nil || p["displayName"] != nil {
+		t.Errorf("principal %v", p)
+	}
+	if d, _ := shown.body["roleDefinition"].(map[string]any); d["displayName"] != "Global Reader" {
+		t.Errorf("role definition %v", d)
+	}
 	w.do("admin", "POST", "roleManagement/directory/roleAssignments", obj("principalId", w.newGroup("admin", "plain"), "roleDefinitionId", directory.GlobalReader, "directoryScopeId", "/")).refused(400, "Request_BadRequest", "isAssignableToRole")
 	w.do("admin", "DELETE", "roleManagement/directory/roleAssignments/"+a, nil).want(204)
 }

@@ -20,6 +20,16 @@ func init() {
 	ServicePrincipal.Expands = map[string]func(*Object) []*Object{
 		"owners": owners, "memberOf": memberOf, "transitiveMemberOf": transitiveMemberOf, "ownedObjects": ownedObjects,
 	}
+	RoleAssignment.ExpandsOne = map[string]func(*Object) (*Object, bool){
+		"principal": func(o *Object) (*Object, bool) { return Find(o.At, o.Rec.(*directory.RoleAssignment).Principal) },
+		"roleDefinition": func(o *Object) (*Object, bool) {
+			r, ok := FindRole(o.At.Tenant, o.Rec.(*directory.RoleAssignment).Role)
+			if !ok {
+				return nil, false
+			}
+			return RolesAs(RoleDefinition, o.At, r)[0], true
+		},
+	}
 }
 
 // Mixed is the schema of collections of several kinds: a property that one of

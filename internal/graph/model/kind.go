@@ -26,6 +26,8 @@ type Kind struct {
 	Defaults []string
 	// Expands are the navigation properties that $expand knows.
 	Expands map[string]func(*Object) []*Object
+	// ExpandsOne are those that lead to one object, or to none.
+	ExpandsOne map[string]func(*Object) (*Object, bool)
 
 	props  []property
 	byName map[string]*property
@@ -182,11 +184,11 @@ func (o *Object) Render(selected []string, expand []odata.Expand, typed bool) (w
 		}
 	}
 	for _, e := range expand {
-		list, err := o.expanded(e)
+		v, err := o.expanded(e)
 		if err != nil {
 			return nil, err
 		}
-		out = out.With(e.Name, list)
+		out = out.With(e.Name, v)
 	}
 	return out, nil
 }
@@ -211,7 +213,25 @@ func Time(t time.Time) any {
 // maxExpanded is how many objects $expand shows (Microsoft Graph's default).
 const maxExpanded = 20
 
-func (o *Object) expanded(e odata.Expand) ([]wire.Object, error) {
+// expanded returns what $expand shows: a list, or one object, or nil.
+func (o *Object) expanded(e odata.Expand) (any, error) {
+	show := func(other *Object) (wire.Object, error) {
+		for _, s := range e.Select {
+			if _, ok := other.Kind.schema.Lookup(s); !ok {
+				return nil, wire.Bad("Could not find a property named '%.100s' on type 'microsoft.graph.directoryObject'.", s)
+			}
+		}
+		return other.Render(e.Select, nil, true)
+	}
+	for name, fn := range o.Kind.ExpandsOne {
+		if !strings.EqualFold(name, e.Name) {
+			continue
+		}
+		if other, ok := fn(o); ok {
+			return show(other)
+		}
+		return nil, nil
+	}
 	for name, fn := range o.Kind.Expands {
 		if !strings.EqualFold(name, e.Name) {
 			continue
@@ -225,12 +245,7 @@ func (o *Object) expanded(e odata.Expand) ([]wire.Object, error) {
 			if len(list) == limit {
 				break
 			}
-			for _, s := range e.Select {
-				if _, ok := other.Kind.schema.Lookup(s); !ok {
-					return nil, wire.Bad("Could not find a property named '%.100s' on type 'microsoft.graph.directoryObject'.", s)
-				}
-			}
-			m, err := other.Render(e.Select, nil, true)
+			m, err := show(other)
 			if err != nil {
 				return nil, err
 			}
