@@ -530,6 +530,37 @@ func TestConnectedCluster(t *testing.T) {
 		t.Errorf("issuer %q", got)
 	}
 	w.call(w.olga, "PUT", id+"2", body).refused(400, "InvalidParameter")
+
+	// One that we serve, with the final slash that AKS's issuers have. It goes
+	// and comes with the switch, whatever the client has read before.
+	rec = w.record(id)
+	ours := issuer.URL(baseURL, w.tenant, rec.Key)
+	profile := func(p object) { body["properties"].(object)["oidcIssuerProfile"] = p }
+	profile(object{"enabled": true, "issuerUrl": "https://ignored.example/"})
+	if got := w.call(w.olga, "PUT", id, body).want(200).text("properties.oidcIssuerProfile.issuerUrl"); got != ours || w.record(id).Issuer != ours || !strings.HasSuffix(got, "/") {
+		t.Errorf("issuer %q, want %q", got, ours)
+	}
+	profile(object{"enabled": false, "issuerUrl": ours})
+	if a := w.call(w.olga, "PUT", id, body).want(200); a.get("properties.oidcIssuerProfile.issuerUrl") != nil || w.record(id).Issuer != "" {
+		t.Errorf("switched off: %s", a.raw)
+	}
+	for why, p := range map[string]object{
+		"http": {"enabled": true, "selfHostedIssuerUrl": "http://issuer.example/"}, "query": {"enabled": true, "selfHostedIssuerUrl": "https://issuer.example/?x"},
+		"ours": {"enabled": true, "selfHostedIssuerUrl": ours}, "our base": {"enabled": true, "selfHostedIssuerUrl": baseURL},
+	} {
+		profile(p)
+		if a := w.call(w.olga, "PUT", id, body); a.status != 400 {
+			t.Errorf("%s: %d %s", why, a.status, a.raw)
+		}
+	}
+	delete(body["properties"].(object), "entrance")
+	profile(object{"enabled": true})
+	if a := w.call(w.olga, "PUT", id, body); a.status != 400 || !strings.Contains(string(a.raw), "properties.entrance.server") {
+		t.Errorf("an issuer whose keys cannot be read: %d %s", a.status, a.raw)
+	}
+	if sp, err := state.ServicePrincipals.Get(w.store.View(), state.Key(w.tenant, rec.Identity)); err != nil || sp.Type != "ManagedIdentity" {
+		t.Errorf("the cluster's own identity: %v", err)
+	}
 	w.call(w.olga, "DELETE", id, nil).want(200)
 	w.call(w.olga, "DELETE", id, nil).want(204)
 	if _, ok := state.Clusters.First(w.store.View(), "id", state.Fold(id)); ok {

@@ -48,6 +48,8 @@ server reads the files again by itself) and changes nothing else unless asked to
 	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority, for kubeconfigs")
 	admins := c.Flags().StringSlice("aad-admin-group-object-ids", nil, "groups that may do everything")
 	azure := c.Flags().Bool("enable-azure-rbac", false, "let Azure RBAC decide beside Kubernetes RBAC")
+	issuer := c.Flags().Bool("enable-oidc-issuer", false, "serve an issuer for the cluster's service accounts, with the keys that its API server has")
+	workload := c.Flags().Bool("enable-workload-identity", false, "have pods changed on admission, so that they sign in without a secret")
 	distribution := c.Flags().String("for", "flags", "flags, kubeadm, k3s or kind")
 	remote := c.Flags().String("remote-dir", "/etc/kubernetes/entrance", "where the files will be on the API server's machine")
 	webhooks := c.Flags().String("webhook-address", "", "address at which the API server reaches the webhooks (default: this machine's listener)")
@@ -71,6 +73,12 @@ server reads the files again by itself) and changes nothing else unless asked to
 			}
 			if set("enable-azure-rbac") {
 				aad["enableAzureRBAC"] = *azure
+			}
+			if set("enable-oidc-issuer") {
+				member(properties, "oidcIssuerProfile")["enabled"] = *issuer
+			}
+			if set("enable-workload-identity") {
+				member(member(properties, "securityProfile"), "workloadIdentity")["enabled"] = *workload
 			}
 			reach := member(properties, "entrance")
 			if *address != "" {
@@ -100,6 +108,9 @@ server reads the files again by itself) and changes nothing else unless asked to
 			}
 		}
 		fmt.Fprintf(e.out, "Connected %s.\nWrote %d files to %s.\n\n%s", id, len(answer.Files), *out, answer.Instructions)
+		if set("enable-workload-identity") && !*workload {
+			fmt.Fprint(e.out, "\nPods are not changed any more. Remove the webhook, or labelled pods are refused:\n\n  kubectl delete mutatingwebhookconfiguration azure-wi-webhook-mutating-webhook-configuration\n")
+		}
 		return nil
 	}
 	return c

@@ -18,6 +18,10 @@ type Connection struct {
 	Entra *Entra `json:"-"`
 	// Pods, if not nil, is the workload identity webhook.
 	Pods *PodWebhook `json:"-"`
+	// Issuer, if not empty, is the issuer of service account tokens that Entrance
+	// serves for the cluster, and JWKSURI the address of its keys.
+	Issuer  string `json:"-"`
+	JWKSURI string `json:"-"`
 	// Certificate and PrivateKey are the client certificate by which the API
 	// server proves itself, in PEM.
 	Certificate, PrivateKey []byte `json:"-"`
@@ -53,7 +57,15 @@ func (c *Connection) Files() (map[string][]byte, error) {
 		}
 		objects[admissionFile], objects[admissionConfig] = user, admission(c.Dir)
 	}
-	files := map[string][]byte{webhookCert + ".crt": c.Certificate, webhookCert + ".key": c.PrivateKey}
+	files := map[string][]byte{}
+	if c.Pods != nil {
+		b, err := yaml.Marshal(mutator(c.Pods))
+		if err != nil {
+			return nil, err
+		}
+		files[mutatorFile] = b
+	}
+	files[webhookCert+".crt"], files[webhookCert+".key"] = c.Certificate, c.PrivateKey
 	for name, o := range objects {
 		b, err := yaml.Marshal(o)
 		if err != nil {
@@ -75,8 +87,17 @@ func (c *Connection) Flags() []string {
 	if c.Pods != nil {
 		flags = append(flags, "--admission-control-config-file="+path.Join(c.Dir, admissionConfig))
 	}
+	if c.Issuer != "" {
+		// The first one signs. Tokens of the second, which is the usual one, stay
+		// good: pods have them.
+		flags = append(flags, "--service-account-issuer="+c.Issuer, "--service-account-issuer="+defaultIssuer, "--service-account-jwks-uri="+c.JWKSURI)
+	}
 	return flags
 }
+
+// mutatorFile is the file that registers the pod webhook. It is for kubectl, not
+// for the API server's machine.
+const mutatorFile = "mutating-webhook.yaml"
 
 // Distributions that Instructions knows.
 var Distributions = []string{"flags", "kubeadm", "k3s", "kind"}
@@ -111,13 +132,20 @@ func (c *Connection) Instructions(distribution string) (string, error) {
 		fmt.Fprintf(&b, "Then create the cluster with this configuration; hostPath is where the files are on your machine:\n\n"+
 			"  kind: Cluster\n  apiVersion: kind.x-k8s.io/v1alpha4\n  nodes:\n  - role: control-plane\n    extraMounts:\n    - hostPath: %s\n      containerPath: %s\n"+
 			"    kubeadmConfigPatches:\n    - |\n      kind: ClusterConfiguration\n      apiServer:\n        extraVolumes:\n        - name: entrance\n          hostPath: %s\n          mountPath: %s\n          readOnly: true\n        extraArgs:\n", c.Dir, c.Dir, c.Dir, c.Dir)
+		seen := map[string]bool{} // a map holds one value of a flag, and a new cluster needs no more
 		for _, f := range c.Flags() {
 			name, value, _ := strings.Cut(strings.TrimPrefix(f, "--"), "=")
-			fmt.Fprintf(&b, "          %s: %s\n", name, value)
+			if !seen[name] {
+				fmt.Fprintf(&b, "          %s: %s\n", name, value)
+			}
+			seen[name] = true
 		}
 		b.WriteString("\n(Where kind writes kubeadm.k8s.io/v1beta4, extraArgs is a list of name and value.)\n")
 	default:
 		return "", errs.New(errs.Invalid, "There are no instructions for %q: it is one of %s.", distribution, strings.Join(Distributions, ", "))
+	}
+	if c.Pods != nil {
+		fmt.Fprintf(&b, "\nThen have pods changed, as an administrator of the cluster:\n\n  kubectl apply -f %s\n", mutatorFile)
 	}
 	b.WriteString("\nKeep an administrator's client certificate (group system:masters) at hand: it works whatever\nstate Entrance is in. The client certificate of these files is read again when it is replaced.\n")
 	return b.String(), nil

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/yaml"
 )
 
@@ -55,6 +57,47 @@ func TestConnectionFiles(t *testing.T) {
 		if _, err := c.Files(); err == nil {
 			t.Errorf("the directory %q is taken", dir)
 		}
+	}
+}
+
+// TestConnectionPods: a connected cluster gets what a local one has, the webhook's
+// registration as a manifest for kubectl.
+func TestConnectionPods(t *testing.T) {
+	c := testConnection()
+	c.Pods = &PodWebhook{URL: "https://e:8444/clusters/c1/mutate-pods", CA: []byte("ca")}
+	c.Issuer, c.JWKSURI = "https://e:8443/oidc/t/c1/", "https://e:8443/oidc/t/c1/openid/v1/jwks"
+	files, err := c.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config admissionv1.MutatingWebhookConfiguration
+	if err := yaml.UnmarshalStrict(files[mutatorFile], &config); err != nil {
+		t.Fatal(err)
+	}
+	if config.Kind != "MutatingWebhookConfiguration" || config.APIVersion != "admissionregistration.k8s.io/v1" || !equality.Semantic.DeepEqual(config.Webhooks, mutator(c.Pods).Webhooks) {
+		t.Errorf("the manifest is\n%s", files[mutatorFile])
+	}
+	if files[admissionFile] == nil || files[admissionConfig] == nil {
+		t.Error("the API server does not prove itself to the webhook")
+	}
+	flags := strings.Join(c.Flags(), "\n")
+	for _, f := range []string{"--admission-control-config-file=/etc/entrance/admission.yaml", "--service-account-issuer=" + c.Issuer + "\n--service-account-issuer=" + defaultIssuer, "--service-account-jwks-uri=" + c.JWKSURI} {
+		if !strings.Contains(flags, f) {
+			t.Errorf("no %s among\n%s", f, flags)
+		}
+	}
+	for _, d := range Distributions {
+		text, err := c.Instructions(d)
+		if err != nil || !strings.Contains(text, "kubectl apply -f "+mutatorFile) || !strings.Contains(text, c.Issuer) {
+			t.Errorf("%s: %v\n%s", d, err, text)
+		}
+		if d == "kind" && strings.Count(text, "service-account-issuer") != 1 {
+			t.Errorf("a map with one key twice:\n%s", text)
+		}
+	}
+	c.Pods.CA = nil
+	if _, err := c.Files(); err == nil {
+		t.Error("a webhook without an authority is taken")
 	}
 }
 

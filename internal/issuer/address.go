@@ -92,6 +92,13 @@ var (
 	)
 )
 
+// Metadata reports whether an address answers for the machine that asks, in one of
+// the clouds. Nothing that somebody else has named is ever fetched from there.
+func Metadata(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
 // allowed reports whether a connection to an address may be made.
 func allowed(addr netip.Addr, allow []netip.Prefix) bool {
 	if !addr.IsValid() || addr.Zone() != "" {

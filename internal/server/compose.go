@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/connected"
 	"github.com/entrance-id/entrance/internal/directory"
@@ -92,7 +90,8 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters})
+	reached := &reach{store: s.store, clock: s.clock, local: s.localClusters()}
+	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters, reached})
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +117,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	pages.SetDevices(provider)
+	reached.tokens = managedTokens{provider}
 
 	graphTokens := &token.Verifier{Keys: trust, Graph: true, Audiences: audiences(directory.Graph, base)}
 	armTokens := &token.Verifier{Keys: trust, Audiences: audiences(directory.ARM, base)}
@@ -158,10 +158,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	v.arm = resourceManager
 	v.front = front(provider, pages, msgraph, resourceManager, documents, devices, s.adminConsent(&token.Verifier{Keys: trust, Audiences: audiences(directory.ADIbizaUX)}))
 	pods, err := workloadidentity.New(workloadidentity.Config{
-		Accounts: workloadidentity.NewClients(func(c *state.Cluster) (*rest.Config, error) {
-			return s.localClusters().RESTConfig(c.Key)
-		}),
-		AuthorityHost: base + "/", Logger: s.log, Metrics: s.metrics,
+		Accounts: workloadidentity.NewClients(reached.config), AuthorityHost: base + "/", Logger: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/cluster"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/pki"
 )
 
@@ -66,6 +67,9 @@ func (s *Server) connect(q ConnectQuery) (*ConnectAnswer, error) {
 	}
 	if c.WorkloadIdentity {
 		connection.Pods = &cluster.PodWebhook{URL: base + "/mutate-pods", CA: s.authority.PEM()}
+	}
+	if c.Issuer == issuer.URL(s.baseURL(), c.Tenant, c.Key) {
+		connection.Issuer, connection.JWKSURI = c.Issuer, issuer.KeysURL(c.Issuer)
 	}
 	a := &ConnectAnswer{}
 	if a.Files, err = connection.Files(); err != nil {

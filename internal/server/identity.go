@@ -6,7 +6,6 @@ import (
 
 	"github.com/entrance-id/entrance/internal/cluster"
 	"github.com/entrance-id/entrance/internal/directory"
-	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/imds"
 	"github.com/entrance-id/entrance/internal/oauth"
 	"github.com/entrance-id/entrance/internal/state"
@@ -59,13 +58,16 @@ func (t managedTokens) Issue(ctx context.Context, tenant directory.TenantID, id 
 	return imds.Token{Text: m.Text, NotBefore: m.NotBefore, Expires: m.Expires, Resource: m.Audience}, err
 }
 
-// clusterKeys knows the keys of the local clusters' service account tokens.
-type clusterKeys struct{ manager *cluster.Manager }
+// clusterKeys knows the keys of the clusters' service account tokens.
+type clusterKeys struct {
+	manager *cluster.Manager
+	reach   *reach
+}
 
 // ClusterKeys implements issuer.ClusterKeys.
-func (k clusterKeys) ClusterKeys(_ context.Context, c *state.Cluster) ([]byte, error) {
+func (k clusterKeys) ClusterKeys(ctx context.Context, c *state.Cluster) ([]byte, error) {
 	if c.Connected {
-		return nil, errs.New(errs.NotFound, "The connected cluster has no stored keys.")
+		return k.reach.connectedKeys(ctx, c)
 	}
 	found, err := k.manager.Get(c.Key)
 	if err != nil {

@@ -37,6 +37,10 @@ type Cluster struct {
 	ProofOfPossession bool `json:"proofOfPossession,omitempty"`
 	// Connected is true for a cluster that somebody else runs.
 	Connected bool `json:"connected,omitempty"`
+	// Identity is the own identity of a connected cluster, by which Entrance
+	// reads its service accounts and its keys. Empty where the cluster's tenant
+	// is hosted elsewhere, and no token of ours is believed.
+	Identity directory.ObjectID `json:"identity,omitempty"`
 	// WorkloadIdentity is whether pods are changed on admission.
 	WorkloadIdentity bool `json:"workloadIdentity,omitempty"`
 	// Issuer is the issuer of the cluster's service account tokens.

@@ -22,12 +22,13 @@ type Attributes struct {
 
 // Reasons that kubectl shows behind a refusal.
 const (
-	reasonSystemUser = "Azure does not have opinion for this user."
-	reasonNoOID      = "Azure does not have opinion for this user: it is not a Microsoft Entra user of the cluster's tenant. If you are impersonating someone, Azure RBAC does not apply to them."
-	reasonAdminGroup = "Access allowed by membership of the cluster's administrator group %s."
-	reasonDisabled   = "The account was disabled or deleted. Access ends at once; sign-in is not possible."
-	reasonRevoked    = "The account's access was revoked a moment ago, or the credential that it signed in with was deleted. Sign in again."
-	reasonGroupLost  = "The user is no longer a member of group %s. Try again in a few seconds, when the API server has forgotten the old membership."
+	reasonSystemUser  = "Azure does not have opinion for this user."
+	reasonNoOID       = "Azure does not have opinion for this user: it is not a Microsoft Entra user of the cluster's tenant. If you are impersonating someone, Azure RBAC does not apply to them."
+	reasonOwnIdentity = "Access allowed to the cluster's own identity, for workload identity."
+	reasonAdminGroup  = "Access allowed by membership of the cluster's administrator group %s."
+	reasonDisabled    = "The account was disabled or deleted. Access ends at once; sign-in is not possible."
+	reasonRevoked     = "The account's access was revoked a moment ago, or the credential that it signed in with was deleted. Sign in again."
+	reasonGroupLost   = "The user is no longer a member of group %s. Try again in a few seconds, when the API server has forgotten the old membership."
 )
 
 // authorize answers the SubjectAccessReview that comes after Node and RBAC.
@@ -86,6 +87,9 @@ func (s *Service) allows(q *question, spec *authorizationv1.SubjectAccessReviewS
 	if !ok {
 		return user, d
 	}
+	if q.cluster.Identity != "" && user.ID == q.cluster.Identity && reads(q.cluster, a) {
+		return user, Decision{Allow, reasonOwnIdentity}
+	}
 	for _, g := range q.cluster.AdminGroups {
 		if _, found := slices.BinarySearch(user.Groups, g); found {
 			return user, Decision{Allow, strings.Replace(reasonAdminGroup, "%s", string(g), 1)}
@@ -95,6 +99,16 @@ func (s *Service) allows(q *question, spec *authorizationv1.SubjectAccessReviewS
 		return user, s.Azure.Authorize(q.view, q.cluster, user, a)
 	}
 	return user, Decision{}
+}
+
+// reads reports whether a request is one of the few that Entrance makes to a
+// connected cluster, as the cluster's own identity: it reads a service account
+// when a pod is to be changed, and the keys of the issuer that it serves.
+func reads(c *state.Cluster, a Attributes) bool {
+	if r := a.Resource; r != nil {
+		return c.WorkloadIdentity && r.Verb == "get" && r.Group == "" && r.Resource == "serviceaccounts" && r.Subresource == "" && r.Name != ""
+	}
+	return c.Issuer != "" && a.NonResource.Verb == "get" && a.NonResource.Path == "/openid/v1/jwks"
 }
 
 // denies decides for the webhook before Node and RBAC. It goes by the object id

@@ -120,6 +120,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.server = httptest.NewUnstartedServer(webhook.New(webhook.Config{
 		Store: w.store, Clock: w.clock, Keys: &keyring.Trust{Ring: w.ring, Issuers: w.issuers}, Logger: logger,
+		Pods:         pods{},
 		LegacySecret: func(store.Reader, string) (string, bool) { return w.secret, w.secret != "" },
 	}))
 	w.server.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12}

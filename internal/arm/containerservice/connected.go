@@ -13,6 +13,7 @@ import (
 	"github.com/entrance-id/entrance/internal/arm/wire"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/issuer"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -184,24 +185,12 @@ func (n *plan) completeConnected() error {
 		Key: n.in.Key, ID: n.id.String(), Tenant: tenant, Entra: true, Connected: true,
 		ServerApp: directory.AKSServer, AzureRBAC: aad.Bool("enableAzureRBAC"),
 		WorkloadIdentity: n.doc.Bool("properties.securityProfile.workloadIdentity.enabled"),
-		Issuer:           n.doc.Text("properties.oidcIssuerProfile.issuerUrl"),
 	}
-	if own := n.doc.Text("properties.oidcIssuerProfile.selfHostedIssuerUrl"); own != "" {
-		r.Issuer = own
-		n.doc.Set("properties.oidcIssuerProfile.issuerUrl", own)
+	if tenant == n.tenant {
+		r.Identity = sp.ID
 	}
-	if r.Issuer != "" && !httpsURL(r.Issuer) {
-		return invalid("oidcIssuerProfile.issuerUrl", "It is not an https URL.")
-	}
-	// No cluster may take the issuer of another: its tokens would pass for
-	// that one's.
-	if r.Issuer != "" {
-		if strings.HasPrefix(strings.ToLower(r.Issuer), strings.ToLower(n.p.BaseURL)+"/") {
-			return invalid("oidcIssuerProfile.issuerUrl", "It lies within this server's own address.")
-		}
-		if other, ok := state.Clusters.First(n.r, "issuer", r.Issuer); ok && other.Key != r.Key {
-			return invalid("oidcIssuerProfile.issuerUrl", "Another cluster has this issuer.")
-		}
+	if err := n.connectedIssuer(); err != nil {
+		return err
 	}
 	for _, g := range groups {
 		if s, ok := g.(string); ok {
@@ -224,6 +213,43 @@ func (n *plan) completeConnected() error {
 		}
 	}
 	return readSwitches(n.doc, r)
+}
+
+// connectedIssuer says who the issuer of a connected cluster's service account
+// tokens is: one that somebody else serves, or, when it is enabled, one that we
+// serve with the keys that the cluster has.
+func (n *plan) connectedIssuer() error {
+	const path = "properties.oidcIssuerProfile"
+	own := n.doc.Text(path + ".selfHostedIssuerUrl")
+	switch {
+	case own != "":
+		if err := issuer.CheckURL(own); err != nil {
+			return invalid("oidcIssuerProfile.selfHostedIssuerUrl", "%s", errs.Message(err))
+		}
+		// No cluster may take the issuer of another: its tokens would pass for
+		// that one's.
+		if strings.HasPrefix(strings.ToLower(own)+"/", strings.ToLower(n.p.BaseURL)+"/") {
+			return invalid("oidcIssuerProfile.selfHostedIssuerUrl", "It lies within this server's own address.")
+		}
+		if other, ok := state.Clusters.First(n.r, "issuer", own); ok && other.Key != n.in.Key {
+			return invalid("oidcIssuerProfile.selfHostedIssuerUrl", "Another cluster has this issuer.")
+		}
+		n.rec.Issuer = own
+	case n.doc.Bool(path + ".enabled"):
+		if n.doc.Text("properties.entrance.server") == "" {
+			return invalid("oidcIssuerProfile.enabled", "The keys are read from the API server: set properties.entrance.server.")
+		}
+		if n.rec.Identity == "" {
+			return invalid("oidcIssuerProfile.enabled", "The cluster believes the tokens of a tenant that is hosted elsewhere, so that its keys cannot be read: name an issuer of its own as selfHostedIssuerUrl.")
+		}
+		n.rec.Issuer = issuer.URL(n.p.BaseURL, n.tenant, n.in.Key)
+	}
+	if n.rec.Issuer == "" {
+		n.doc.Delete(path + ".issuerUrl")
+		return nil
+	}
+	n.doc.Set(path+".issuerUrl", n.rec.Issuer)
+	return nil
 }
 
 func httpsURL(s string) bool {
