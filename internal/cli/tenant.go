@@ -30,8 +30,11 @@ cluster with --aad-tenant-id. The tenant is asked at once for its signing keys, 
 application for a token, so that what is wrong shows now.
 
 People with more groups than a token holds need the application: it reads their groups
-(application permission GroupMember.Read.All). Its secret is read from a file or from
-standard input, so that it is in no shell's history.`,
+(application permission GroupMember.Read.All). With --on-behalf-of it reads them on behalf
+of each person instead (delegated permissions User.Read and GroupMember.Read.All, with an
+administrator's consent): their tokens must then be for that application, so it is for
+clusters whose server application it is. The secret is read from a file or from standard
+input, so that it is in no shell's history.`,
 		Example: `  entrance tenant connect 00000000-0000-0000-0000-000000000000 \
       --client-id 11111111-1111-1111-1111-111111111111 --client-secret-file ./secret`,
 		Args: oneArgument("the id of one tenant"),
@@ -43,6 +46,7 @@ standard input, so that it is in no shell's history.`,
 	c.Flags().StringVar(&q.V1Issuer, "v1-issuer", "", "base of the issuer of its v1.0 tokens (default: the public cloud's)")
 	c.Flags().StringVar(&q.Graph, "graph", "", "address of its Microsoft Graph (default: the public cloud's)")
 	c.Flags().StringVar(&q.ClientID, "client-id", "", "application of that tenant which may read group memberships")
+	c.Flags().BoolVar(&q.OnBehalfOf, "on-behalf-of", false, "ask for groups on behalf of the person, whose token must be for that application")
 	secret := c.Flags().String("client-secret-file", "", "file with its secret; - reads standard input")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		q.ID = args[0]

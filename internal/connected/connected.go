@@ -126,6 +126,9 @@ func (s *Service) Connect(ctx context.Context, t state.ConnectedTenant) error {
 	if (t.ClientID == "") != (t.ClientSecret == "") {
 		return errs.New(errs.Invalid, "An application needs both its id and its secret.")
 	}
+	if t.OnBehalfOf && t.ClientID == "" {
+		return errs.New(errs.Invalid, "Only an application can act on behalf of people: give its id and its secret.")
+	}
 	if _, err := state.Tenants.Get(s.store.View(), string(t.ID)); err == nil || s.cfg.Own(names(&t).Name(token.V2, t.ID)) {
 		return errs.New(errs.Exists, "Tenant %s is hosted here and cannot be connected.", t.ID)
 	}
@@ -133,7 +136,7 @@ func (s *Service) Connect(ctx context.Context, t state.ConnectedTenant) error {
 		return err
 	}
 	if t.ClientID != "" {
-		if _, err := s.requestToken(ctx, &t); err != nil {
+		if _, err := s.requestToken(ctx, &t, ""); err != nil {
 			return err
 		}
 	}

@@ -382,6 +382,68 @@ func TestOverage(t *testing.T) {
 	}
 }
 
+// TestOverageOnBehalfOf: a cluster with a server application of its own, which
+// asks Graph on behalf of each person instead of as itself.
+func TestOverageOnBehalfOf(t *testing.T) {
+	w := newWorld(t)
+	groups := w.join(201, w.group)
+	c := w.cloud
+	app, sp := c.AddApp("Cluster server", func(a *directory.Application) {
+		a.IdentifierURIs = []string{"api://cluster"}
+		a.API.Scopes = []directory.Scope{{ID: directory.NewGUID(), Value: "user_impersonation", Type: "User", Enabled: true, UserConsentName: "Use clusters"}}
+		a.API.PreAuthorized = []directory.PreAuthorized{{AppID: az, Scopes: []string{a.API.Scopes[0].ID}}}
+		a.GroupClaims = "All"
+		a.Credentials.Passwords = []directory.Password{c.Secret(secret)}
+	})
+	graph, err := state.FindServicePrincipal(c.Store.View(), c.Tenant.ID, directory.Graph)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.update(func(tx *store.Tx) error {
+		return state.Clusters.Modify(tx, "there", func(k *state.Cluster) error { k.ServerApp = app.AppID; return nil })
+	})
+	conf := w.tenant()
+	conf.ClientID, conf.OnBehalfOf = app.AppID, true
+	if err := w.service.Connect(context.Background(), conf); err != nil {
+		t.Fatal(err)
+	}
+	raw := c.Post(c.TokenPath(), "grant_type", "password", "client_id", az, "username", "ann@contoso.example",
+		"password", harness.Password, "scope", string(app.AppID)+"/.default").Want(c).Text("access_token")
+
+	// The tenant's administrator has not consented: nobody gets in with fewer groups.
+	if s := w.review("there", raw); s.Authenticated || !strings.Contains(s.Error, "Microsoft Graph") {
+		t.Fatalf("without consent: %+v", s)
+	}
+	if w.asked.Load() != 0 {
+		t.Error("Graph was asked with no token on behalf of the person")
+	}
+	c.Update(func(tx *store.Tx) error {
+		return state.Consent(tx, c.Tenant.ID, sp.ID, graph.ID, "", []string{"User.Read", "GroupMember.Read.All"})
+	})
+	s := w.review("there", raw)
+	if got := slices.Sorted(slices.Values(s.User.Groups)); !s.Authenticated || !slices.Equal(got, groups) {
+		t.Fatalf("%d groups of %d: %s", len(got), len(groups), s.Error)
+	}
+	// It was asked on behalf of Ann, not as the application.
+	events := c.Events()
+	last := events[len(events)-1]
+	if last.Grant != "urn:ietf:params:oauth:grant-type:jwt-bearer" || last.User != c.User.ID || last.Client != app.AppID {
+		t.Errorf("how Graph was asked: %+v", last)
+	}
+	// A token for another application is no assertion of this one's.
+	w.update(func(tx *store.Tx) error {
+		return state.Clusters.Modify(tx, "there", func(k *state.Cluster) error { k.ServerApp = directory.AKSServer; return nil })
+	})
+	c.Clock.Advance(time.Minute)
+	if s := w.review("there", w.signIn()); s.Authenticated || !strings.Contains(s.Error, "Microsoft Graph") {
+		t.Errorf("a token for another application: %+v", s)
+	}
+	conf.ClientID, conf.ClientSecret = "", ""
+	if err := w.service.Connect(context.Background(), conf); !errs.Is(err, errs.Invalid) {
+		t.Errorf("on behalf of, without an application: %v", err)
+	}
+}
+
 // plain signs a token of the plain issuer.
 func (w *world) plain(kid string, change map[string]any) string {
 	w.t.Helper()

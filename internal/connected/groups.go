@@ -43,8 +43,9 @@ type membership struct {
 
 // Groups returns the groups of the bearer of a verified token of a connected
 // tenant: those in the token, or Graph's when the token says that it has no room
-// for them. Unauthenticated for an application with so many, as on AKS.
-func (s *Service) Groups(ctx context.Context, c *token.Claims) ([]directory.ObjectID, error) {
+// for them. access is the text of that token. Unauthenticated for an application
+// with so many, as on AKS.
+func (s *Service) Groups(ctx context.Context, c *token.Claims, access string) ([]directory.ObjectID, error) {
 	if !c.GroupsOverage() {
 		var list []directory.ObjectID
 		for _, g := range c.Groups {
@@ -76,7 +77,12 @@ func (s *Service) Groups(ctx context.Context, c *token.Claims) ([]directory.Obje
 	if m != nil && now.Sub(m.at) >= 0 && now.Sub(m.at) < groupsAge {
 		return m.list, nil
 	}
-	list, err := s.askGraph(ctx, t, c.Object)
+	ask := question{tenant: t, path: "/v1.0/users/" + url.PathEscape(string(c.Object)) + "/getMemberGroups"}
+	if t.OnBehalfOf {
+		// Whose token it is decides who "me" is.
+		ask = question{tenant: t, path: "/v1.0/me/getMemberGroups", assertion: access}
+	}
+	list, err := s.askGraph(ctx, &ask)
 	if err != nil {
 		s.log.Warn("groups cannot be asked of Microsoft Graph", "tenant", t.ID, "user", c.Object, "error", err)
 		return nil, errs.Wrap(errs.Unauthenticated, err, "the user is in more groups than a token has room for, and Microsoft Graph does not tell them now; try again")
@@ -90,16 +96,25 @@ func (s *Service) Groups(ctx context.Context, c *token.Claims) ([]directory.Obje
 	return list, nil
 }
 
+// question is what is asked of a tenant's Graph: as its application, or on behalf
+// of the bearer of an assertion.
+type question struct {
+	tenant    *state.ConnectedTenant
+	path      string
+	assertion string
+	bearer    *graphToken // on behalf of somebody; it serves this question alone
+}
+
 // askGraph returns all groups of a user, nested ones too.
-func (s *Service) askGraph(ctx context.Context, t *state.ConnectedTenant, id directory.ObjectID) ([]directory.ObjectID, error) {
-	next := t.Graph + "/v1.0/users/" + url.PathEscape(string(id)) + "/getMemberGroups"
+func (s *Service) askGraph(ctx context.Context, q *question) ([]directory.ObjectID, error) {
+	t, next := q.tenant, q.tenant.Graph+q.path
 	method, body := http.MethodPost, `{"securityEnabledOnly":false}`
 	var list []directory.ObjectID
 	for page := 0; next != ""; page++ {
 		if page == maxPages {
 			return nil, errs.New(errs.Unavailable, "the list of groups does not end")
 		}
-		raw, err := s.graphCall(ctx, t, method, next, body)
+		raw, err := s.graphCall(ctx, q, method, next, body)
 		if err != nil {
 			return nil, err
 		}
@@ -132,9 +147,9 @@ func (s *Service) askGraph(ctx context.Context, t *state.ConnectedTenant, id dir
 
 // graphCall sends one request. A token that is refused is fetched anew once: it
 // may have been revoked.
-func (s *Service) graphCall(ctx context.Context, t *state.ConnectedTenant, method, address, body string) ([]byte, error) {
+func (s *Service) graphCall(ctx context.Context, q *question, method, address, body string) ([]byte, error) {
 	for again := false; ; again = true {
-		bearer, err := s.graphToken(ctx, t, again)
+		bearer, err := s.graphToken(ctx, q, again)
 		if err != nil {
 			return nil, err
 		}
@@ -170,7 +185,18 @@ func graphCode(raw []byte) string {
 	return e.Error.Code
 }
 
-func (s *Service) graphToken(ctx context.Context, t *state.ConnectedTenant, renew bool) (string, error) {
+func (s *Service) graphToken(ctx context.Context, q *question, renew bool) (string, error) {
+	t := q.tenant
+	if q.assertion != "" {
+		if q.bearer == nil || renew {
+			got, err := s.requestToken(ctx, t, q.assertion)
+			if err != nil {
+				return "", err
+			}
+			q.bearer = got
+		}
+		return q.bearer.text, nil
+	}
 	s.mu.Lock()
 	have := s.tokens[t.ID]
 	s.mu.Unlock()
@@ -178,7 +204,7 @@ func (s *Service) graphToken(ctx context.Context, t *state.ConnectedTenant, rene
 	if have != nil && !renew && have.client == t.ClientID && have.secret == t.ClientSecret && now.Before(have.expires.Add(-tokenMargin)) {
 		return have.text, nil
 	}
-	got, err := s.requestToken(ctx, t)
+	got, err := s.requestToken(ctx, t, "")
 	if err != nil {
 		return "", err
 	}
@@ -188,11 +214,17 @@ func (s *Service) graphToken(ctx context.Context, t *state.ConnectedTenant, rene
 	return got.text, nil
 }
 
-// requestToken is the client credentials grant.
-func (s *Service) requestToken(ctx context.Context, t *state.ConnectedTenant) (*graphToken, error) {
+// requestToken is the client credentials grant or, with an assertion, that of
+// acting on behalf of its bearer.
+func (s *Service) requestToken(ctx context.Context, t *state.ConnectedTenant, assertion string) (*graphToken, error) {
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {string(t.ClientID)}, "client_secret": {t.ClientSecret},
 		"scope": {t.Graph + "/.default"},
+	}
+	if assertion != "" {
+		form.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+		form.Set("requested_token_use", "on_behalf_of")
+		form.Set("assertion", assertion)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.Authority+"/"+string(t.ID)+"/oauth2/v2.0/token", bytes.NewReader([]byte(form.Encode())))
 	if err != nil {

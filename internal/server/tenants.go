@@ -22,18 +22,21 @@ type TenantQuery struct {
 	Graph        string `json:"graph,omitempty"`
 	ClientID     string `json:"clientId,omitempty"`
 	ClientSecret string `json:"clientSecret,omitempty"`
+	// OnBehalfOf: Graph is asked on behalf of the person whose groups they are.
+	OnBehalfOf bool `json:"onBehalfOf,omitempty"`
 }
 
 // TenantInfo is a tenant that clusters may belong to, without its secret.
 type TenantInfo struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	Hosted    bool      `json:"hosted"`
-	Authority string    `json:"authority"`
-	Graph     string    `json:"graph"`
-	ClientID  string    `json:"clientId,omitempty"`
-	Connected time.Time `json:"connected,omitzero"`
-	Clusters  []string  `json:"clusters"` // resource ids
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Hosted     bool      `json:"hosted"`
+	Authority  string    `json:"authority"`
+	Graph      string    `json:"graph"`
+	ClientID   string    `json:"clientId,omitempty"`
+	OnBehalfOf bool      `json:"onBehalfOf,omitempty"`
+	Connected  time.Time `json:"connected,omitzero"`
+	Clusters   []string  `json:"clusters"` // resource ids
 }
 
 // IssuerQuery names an OpenID Connect issuer and the cluster that is to trust
@@ -85,7 +88,7 @@ func (s *Server) tenantRoutes(mux *http.ServeMux) {
 	handleControl(mux, "/tenants/connect", func(ctx context.Context, q TenantQuery) (any, error) {
 		err := s.services.connected.Connect(ctx, state.ConnectedTenant{
 			ID: directory.TenantID(q.ID), Name: q.Name, Authority: q.Authority, V1: q.V1Issuer, Graph: q.Graph,
-			ClientID: directory.AppID(q.ClientID), ClientSecret: q.ClientSecret,
+			ClientID: directory.AppID(q.ClientID), ClientSecret: q.ClientSecret, OnBehalfOf: q.OnBehalfOf,
 		})
 		if err != nil {
 			return nil, err
@@ -141,7 +144,7 @@ func (s *Server) tenants() []TenantInfo {
 	}
 	for t := range state.ConnectedTenants.All(view) {
 		list = append(list, TenantInfo{
-			ID: string(t.ID), Name: t.Name, Authority: t.Authority, Graph: t.Graph, ClientID: string(t.ClientID), Connected: t.Connected,
+			ID: string(t.ID), Name: t.Name, Authority: t.Authority, Graph: t.Graph, ClientID: string(t.ClientID), OnBehalfOf: t.OnBehalfOf, Connected: t.Connected,
 		})
 	}
 	for i := range list {

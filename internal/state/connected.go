@@ -21,11 +21,14 @@ type ConnectedTenant struct {
 	// slash.
 	Graph string `json:"graph,omitempty"`
 	// ClientID and ClientSecret are an application of that tenant which may read
-	// group memberships (GroupMember.Read.All). Without it nobody with too many
+	// group memberships (GroupMember.Read.All, as itself or on behalf of people). Without it nobody with too many
 	// groups for a token gets in.
 	ClientID     directory.AppID `json:"clientId,omitempty"`
 	ClientSecret string          `json:"clientSecret,omitempty"`
-	Connected    time.Time       `json:"connected"`
+	// OnBehalfOf asks Graph on behalf of the person instead of as the application:
+	// their token must then be for that application.
+	OnBehalfOf bool      `json:"onBehalfOf,omitempty"`
+	Connected  time.Time `json:"connected"`
 }
 
 // ConnectedUser is somebody of a connected tenant who has shown a valid token:

@@ -17,8 +17,9 @@ type Connected interface {
 	// Name returns the user name of the bearer of a verified token of a
 	// connected tenant.
 	Name(c *token.Claims) (string, error)
-	// Groups returns all their groups, or an error when some cannot be had.
-	Groups(ctx context.Context, c *token.Claims) ([]directory.ObjectID, error)
+	// Groups returns all their groups, or an error when some cannot be had. access
+	// is the text of the verified token.
+	Groups(ctx context.Context, c *token.Claims, access string) ([]directory.ObjectID, error)
 	// Remember binds the object id to the name, for Known.
 	Remember(ctx context.Context, c *token.Claims, name string) error
 	// Known reports whether the object id is known by this name. False for
@@ -48,7 +49,7 @@ func (s *Service) identifyForeign(q *question, raw string) (user *authentication
 
 // identifyConnected returns who the bearer of a verified token of the cluster's
 // connected tenant is, as the token and the tenant's Graph say.
-func (s *Service) identifyConnected(q *question, claims *token.Claims) (*authenticationv1.UserInfo, error) {
+func (s *Service) identifyConnected(q *question, claims *token.Claims, access string) (*authenticationv1.UserInfo, error) {
 	if s.Connected == nil {
 		return nil, errs.New(errs.Unauthenticated, "tenant %s is neither hosted nor connected", claims.Tenant)
 	}
@@ -57,7 +58,7 @@ func (s *Service) identifyConnected(q *question, claims *token.Claims) (*authent
 	if err != nil {
 		return nil, err
 	}
-	groups, err := s.Connected.Groups(ctx, claims)
+	groups, err := s.Connected.Groups(ctx, claims, access)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 	if user, ok, err := s.identifyForeign(q, raw); ok {
 		return user, err
 	}
-	claims, err := s.verify(q, raw)
+	claims, access, err := s.verify(q, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *Service) identify(q *question, raw string) (*authenticationv1.UserInfo,
 		return nil, errs.New(errs.Unauthenticated, "the token names no object")
 	}
 	if !hosted(q.view, q.cluster) {
-		return s.identifyConnected(q, claims)
+		return s.identifyConnected(q, claims, access)
 	}
 	p, err := principal(q.view, claims.Tenant, claims.Object)
 	if err != nil {
@@ -138,21 +138,21 @@ func decision(err error) Decision {
 // verify returns the claims of a token that is valid for the cluster: a bearer
 // token, or with proof of possession a signed request around one. The two are
 // never mixed: a token that is bound to a key is worth nothing without it.
-func (s *Service) verify(q *question, raw string) (*token.Claims, error) {
+func (s *Service) verify(q *question, raw string) (claims *token.Claims, access string, err error) {
 	verifier := token.Verifier{Keys: s.Keys, Audiences: audiences(q.cluster)}
 	if !q.cluster.ProofOfPossession {
-		return verifier.Verify(raw, q.now)
+		claims, err = verifier.Verify(raw, q.now)
+		return claims, raw, err
 	}
 	if !pop.IsShell(raw) {
-		return nil, errs.New(errs.Unauthenticated, "the cluster demands proof of possession: sign in with --pop-enabled and --pop-claims u=%s", q.cluster.ID)
+		return nil, "", errs.New(errs.Unauthenticated, "the cluster demands proof of possession: sign in with --pop-enabled and --pop-claims u=%s", q.cluster.ID)
 	}
 	shell, err := pop.Verify(raw, pop.Options{Host: q.cluster.ID, Now: q.now, Validity: popValidity, MaxFuture: popFuture})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	claims, err := verifier.VerifyBound(shell.AccessToken, shell.Thumbprint, q.now)
-	if err != nil {
-		return nil, err
+	if claims, err = verifier.VerifyBound(shell.AccessToken, shell.Thumbprint, q.now); err != nil {
+		return nil, "", err
 	}
 	// kubectl shows one signed request for as long as it keeps it, so a second
 	// sight inside its validity is counted and not refused (the API server asks
@@ -161,12 +161,12 @@ func (s *Service) verify(q *question, raw string) (*token.Claims, error) {
 	seen, err := s.shells.Note(shell, q.now)
 	s.shellsMu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if seen > 1 {
 		s.repeats.Inc()
 	}
-	return claims, nil
+	return claims, shell.AccessToken, nil
 }
 
 // legacy holds a cluster of the legacy integration to what it needs: its own
