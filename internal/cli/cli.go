@@ -15,8 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrance-id/entrance/internal/cli/account"
+	"github.com/entrance-id/entrance/internal/cli/ad"
 	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cli/group"
+	"github.com/entrance-id/entrance/internal/cli/role"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/version"
 )
@@ -103,7 +105,7 @@ Ask how it is:                      entrance status`,
 		newApply(e), newExport(e),
 	)
 	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
-	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a))
+	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a), ad.New(a), role.New(a))
 	refuseArguments(root)
 	return root
 }

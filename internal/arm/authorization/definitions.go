@@ -226,7 +226,6 @@ func (p *Provider) putRole(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	created := false
 	err = c.Update(func(tx *store.Tx) error {
 		tx.Guard("accessrole/" + string(c.Tenant) + "/" + id)
 		if err := coded(c.Facts.RBAC.CheckRole(c.Tenant, d), "InvalidRoleDefinition"); err != nil {
@@ -239,15 +238,12 @@ func (p *Provider) putRole(c *wire.Call) (*wire.Response, error) {
 		old, err := state.AccessRoles.Get(tx, string(c.Tenant)+"/"+id)
 		switch {
 		case err == nil:
-			created = false
 			next.Created, next.CreatedBy = old.Created, old.CreatedBy
 			// A role that somebody else's scopes use too is theirs as well.
 			if err := requireEverywhere(c, tx, definitionsWrite, old.Role.AssignableScopes, false); err != nil {
 				return err
 			}
-		case errs.Is(err, errs.NotFound):
-			created = true
-		default:
+		case !errs.Is(err, errs.NotFound):
 			return err
 		}
 		return state.AccessRoles.Put(tx, next)
@@ -258,11 +254,8 @@ func (p *Provider) putRole(c *wire.Call) (*wire.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp := wire.Created(showRole(c.View(), c, at, &d))
-	if !created {
-		resp.Status = http.StatusOK
-	}
-	return resp, nil
+	// 201 for a role that was there too: Microsoft's clients take nothing else.
+	return wire.Created(showRole(c.View(), c, at, &d)), nil
 }
 
 func (p *Provider) deleteRole(c *wire.Call) (*wire.Response, error) {

@@ -3,7 +3,6 @@ package azure
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/login"
@@ -74,7 +74,7 @@ func body(e *azcore.ResponseError) (code, text string) {
 	if e.RawResponse == nil || e.RawResponse.Body == nil {
 		return code, ""
 	}
-	raw, err := io.ReadAll(io.LimitReader(e.RawResponse.Body, 1<<20))
+	raw, err := runtime.Payload(e.RawResponse) // which can be read again
 	if err != nil {
 		return code, ""
 	}

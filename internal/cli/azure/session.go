@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -218,4 +219,11 @@ func str(p *string) string {
 		return ""
 	}
 	return *p
+}
+
+// Warnf tells the person something that is no error.
+func (s *Session) Warnf(format string, args ...any) {
+	if !s.Quiet {
+		fmt.Fprintf(s.Err, format+"\n", args...)
+	}
 }

@@ -62,13 +62,15 @@ func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'
 // Get reads an object.
 func (c *Client) Get(ctx context.Context, path string) (Object, error) {
 	var out Object
-	return out, c.do(ctx, http.MethodGet, c.base+path, nil, &out)
+	err := c.do(ctx, http.MethodGet, c.base+path, nil, &out)
+	return out, err
 }
 
 // Post sends a body and returns the answer, which is nil where there is none.
 func (c *Client) Post(ctx context.Context, path string, body any) (Object, error) {
 	var out Object
-	return out, c.do(ctx, http.MethodPost, c.base+path, body, &out)
+	err := c.do(ctx, http.MethodPost, c.base+path, body, &out)
+	return out, err
 }
 
 // Patch changes an object.
@@ -105,6 +107,15 @@ func (c *Client) List(ctx context.Context, path string, query url.Values) ([]Obj
 		address = page.Next
 	}
 	return list, nil
+}
+
+// First reads the first page of a collection.
+func (c *Client) First(ctx context.Context, path string) ([]Object, error) {
+	page := struct {
+		Value []Object `json:"value"`
+	}{Value: []Object{}}
+	err := c.do(ctx, http.MethodGet, c.base+path, nil, &page)
+	return page.Value, err
 }
 
 // One returns the only object of a collection that a query finds. what and name

@@ -68,7 +68,8 @@ func object(v any) (map[string]any, error) {
 		return nil, err
 	}
 	var m map[string]any
-	return m, json.Unmarshal(raw, &m)
+	err = json.Unmarshal(raw, &m)
+	return m, err
 }
 
 // named spells the names of all properties in v.
