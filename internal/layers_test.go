@@ -19,7 +19,7 @@ var layers = map[string]int{
 	"internal/directory": 1, "internal/conditionalaccess": 1, "internal/pim": 1,
 	"internal/rbac": 1, "internal/token": 1, "internal/password": 1, "internal/pki": 1, "internal/workloadidentity": 3,
 
-	"internal/store": 2, "internal/state": 2, "internal/keyring": 2, "internal/access": 2, "internal/audit": 2, "internal/policy": 2, "internal/privileged": 2, "internal/issuer": 2, "internal/connected": 2,
+	"internal/store": 2, "internal/state": 2, "internal/keyring": 2, "internal/access": 2, "internal/audit": 2, "internal/policy": 2, "internal/privileged": 2, "internal/issuer": 2, "internal/connected": 2, "internal/diagnose": 2,
 
 	"internal/oauth": 3, "internal/signin": 3, "internal/imds": 3, "internal/graph": 3,
 	"internal/arm": 3, "internal/webhook": 3, "internal/cluster": 3, "internal/proxy": 3,

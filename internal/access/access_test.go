@@ -127,6 +127,7 @@ func TestExplainFollowsTheStore(t *testing.T) {
 		t.Error("an assignment in one namespace counts in another")
 	}
 	if q := pods("prod"); true {
+		q.WithMember = []string{directory.NewGUID()} // holds nothing
 		q.WithoutMember = []string{string(w.team)}
 		if w.explain(q, nil).Allowed {
 			t.Error("what-if: still allowed without the membership")

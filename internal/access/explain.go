@@ -27,6 +27,8 @@ type Query struct {
 	// WithoutMember are groups, by object id, that the subject is to be imagined
 	// not to be a direct member of.
 	WithoutMember []string `json:"withoutMember,omitempty"`
+	// WithMember are groups that the subject is to be imagined to be a member of.
+	WithMember []string `json:"withMember,omitempty"`
 }
 
 // Report is the answer, with the way to it.
@@ -90,11 +92,11 @@ func (k *Keeper) Explain(c *state.Cluster, resources *k8s.Resources, kubernetes 
 		return nil, errs.New(errs.Invalid, "Ask about a resource or about a path, one of them.")
 	}
 	now := k.clock.Now()
-	id, err := subject(facts.View, c.Tenant, q.Who)
+	id, err := Subject(facts.View, c.Tenant, q.Who)
 	if err != nil {
 		return nil, err
 	}
-	dir := imagined{Directory{facts.View, now}, id, q.WithoutMember}
+	dir := imagined{Directory{facts.View, now}, id, q.WithoutMember, q.WithMember}
 	who, ok := dir.Identity(c.Tenant, id)
 	if !ok {
 		return nil, errs.New(errs.NotFound, "The subject %q does not exist in tenant %s.", q.Who, c.Tenant)
@@ -257,7 +259,7 @@ func (k *Keeper) WhatCan(tenant directory.TenantID, who string, under rbac.Scope
 	if err != nil {
 		return nil, err
 	}
-	id, err := subject(facts.View, tenant, who)
+	id, err := Subject(facts.View, tenant, who)
 	if err != nil {
 		return nil, err
 	}
@@ -277,8 +279,9 @@ func (k *Keeper) WhatCan(tenant directory.TenantID, who string, under rbac.Scope
 	return held, nil
 }
 
-// subject finds the user or service principal that a person names.
-func subject(view store.Reader, tenant directory.TenantID, who string) (directory.ObjectID, error) {
+// Subject finds the user or service principal that a person names, as Query.Who
+// does. NotFound.
+func Subject(view store.Reader, tenant directory.TenantID, who string) (directory.ObjectID, error) {
 	if u, err := state.FindUser(view, tenant, who); err == nil {
 		return u.ID, nil
 	}
@@ -330,17 +333,22 @@ func imagine(s *rbac.Snapshot, c *state.Cluster, id directory.ObjectID, with []s
 }
 
 // imagined is the directory with some direct memberships of one principal left
-// out.
+// out, and others put in.
 type imagined struct {
 	Directory
-	id      directory.ObjectID
-	without []string
+	id            directory.ObjectID
+	without, with []string
 }
 
 func (d imagined) parents(tenant directory.TenantID) func(directory.ObjectID) []directory.ObjectID {
 	parents := func(id directory.ObjectID) (groups []directory.ObjectID) {
 		for _, l := range state.LinkedTo(d.View, directory.Member, tenant, id, d.Now) {
 			groups = append(groups, l.From)
+		}
+		if id == d.id {
+			for _, g := range d.with {
+				groups = append(groups, directory.ObjectID(strings.ToLower(g)))
+			}
 		}
 		return groups
 	}
@@ -353,7 +361,7 @@ func (d imagined) parents(tenant directory.TenantID) func(directory.ObjectID) []
 // Identity implements k8s.Directory.
 func (d imagined) Identity(tenant directory.TenantID, id directory.ObjectID) (k8s.Identity, bool) {
 	who, ok := d.Directory.Identity(tenant, id)
-	if ok && len(d.without) > 0 {
+	if ok && len(d.without)+len(d.with) > 0 {
 		who.Principal.Groups = rbac.Closure(id, d.parents(tenant))
 		slices.Sort(who.Principal.Groups)
 	}

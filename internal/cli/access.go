@@ -96,6 +96,7 @@ is allowed and 1 when it is refused.`,
 	resource := c.Flags().String("resource", "", "resource[.group][/subresource]")
 	with := c.Flags().StringArray("with-assignment", nil, "imagine a role assignment: ROLE@SCOPE, the scope a resource id, cluster, or namespace/NAME")
 	without := c.Flags().StringArray("without-member", nil, "imagine that the subject is not in this group (object id)")
+	member := c.Flags().StringArray("with-member", nil, "imagine that the subject is in this group (object id)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *user == "" || r.cluster == "" {
 			return usageError{fmt.Errorf("--user and --cluster are required")}
@@ -104,7 +105,7 @@ is allowed and 1 when it is refused.`,
 		if err != nil {
 			return err
 		}
-		q.Who, q.WithAssignment, q.WithoutMember = *user, *with, *without
+		q.Who, q.WithAssignment, q.WithoutMember, q.WithMember = *user, *with, *without, *member
 		report, err := server.Explain(c.Context(), *dir, server.AccessQuery{Cluster: r.cluster, Query: q})
 		if err != nil {
 			return err

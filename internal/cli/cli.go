@@ -102,7 +102,7 @@ Ask how it is:                      entrance status`,
 	})
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e), newLogs(e),
-		newApply(e), newExport(e),
+		newApply(e), newExport(e), newDoctor(e),
 	)
 	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
 	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a), ad.New(a), role.New(a))

@@ -69,12 +69,17 @@ func fields(when time.Time, list ...string) string {
 			line = append(line, f)
 		}
 	}
+	return printable(strings.Join(line, "  "))
+}
+
+// printable is a text without control characters.
+func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.Join(line, "  "))
+	}, s)
 }
 
 func signInLine(doc json.RawMessage) (string, error) {

@@ -199,7 +199,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.serve()
-	if s.control, err = serveControl(s.paths, s.Status, s.requestStop, s.accessRoutes, s.connectRoutes, s.identityRoutes, s.tenantRoutes, s.recordRoutes); err != nil {
+	if s.control, err = serveControl(s.paths, s.Status, s.requestStop, s.accessRoutes, s.connectRoutes, s.identityRoutes, s.tenantRoutes, s.recordRoutes, s.doctorRoutes); err != nil {
 		return err
 	}
 	if err := s.startClusters(ctx, sample); err != nil {

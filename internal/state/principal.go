@@ -44,6 +44,23 @@ func FindServicePrincipal(r store.Reader, tenant directory.TenantID, id director
 	return nil, errs.New(errs.NotFound, "Application with identifier '%s' was not found in the directory '%s'.", id, tenant)
 }
 
+// SecretWorks reports whether an application may sign in to a tenant with a
+// secret now.
+func SecretWorks(r store.Reader, tenant directory.TenantID, id directory.AppID, secret string, now time.Time) bool {
+	app, err := FindApplication(r, id)
+	if err != nil {
+		return false
+	}
+	sp, err := FindServicePrincipal(r, tenant, id)
+	if err != nil || !sp.Enabled {
+		return false
+	}
+	return slices.ContainsFunc([]*directory.Credentials{&app.Credentials, &sp.Credentials}, func(c *directory.Credentials) bool {
+		p := c.MatchPassword(secret)
+		return p != nil && !now.Before(p.Start) && now.Before(p.End)
+	})
+}
+
 // FindResource returns the service principal of the resource that a client
 // names by client id or identifier URI, with or without a final slash, with or
 // without the prefix spn: that old clients put before it. NotFound.

@@ -180,21 +180,10 @@ func (s *Service) legacy(q *question) error {
 	if !ok {
 		return nil
 	}
-	refused := errs.New(errs.Unauthenticated, "the secret of the cluster's server application %s is wrong or has expired: groups cannot be looked up", q.cluster.ServerApp)
-	app, err := state.FindApplication(q.view, q.cluster.ServerApp)
-	if err != nil {
-		return refused
+	if !state.SecretWorks(q.view, q.cluster.Tenant, q.cluster.ServerApp, secret, q.now) {
+		return errs.New(errs.Unauthenticated, "the secret of the cluster's server application %s is wrong or has expired: groups cannot be looked up", q.cluster.ServerApp)
 	}
-	sp, err := state.FindServicePrincipal(q.view, q.cluster.Tenant, q.cluster.ServerApp)
-	if err != nil || !sp.Enabled {
-		return refused
-	}
-	for _, c := range []*directory.Credentials{&app.Credentials, &sp.Credentials} {
-		if p := c.MatchPassword(secret); p != nil && !q.now.Before(p.Start) && q.now.Before(p.End) {
-			return nil
-		}
-	}
-	return refused
+	return nil
 }
 
 // audiences returns the names under which tokens for a cluster may have been

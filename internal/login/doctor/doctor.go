@@ -93,7 +93,7 @@ func (d *Doctor) programs() {
 	}
 	self, _ = filepath.EvalSymlinks(self)
 	for _, name := range []string{"kubelogin", "kubectl"} {
-		found := onPath(name, d.Env)
+		found := OnPath(name, d.Env)
 		switch {
 		case len(found) == 0 && name == "kubelogin":
 			d.add(Fail, "path", "put it into a directory of PATH", "kubectl will not find kubelogin: it is not on PATH")
@@ -110,8 +110,8 @@ func (d *Doctor) programs() {
 	}
 }
 
-// onPath lists the different programs of that name on PATH.
-func onPath(name string, env login.Environment) []string {
+// OnPath lists the different programs of that name on PATH.
+func OnPath(name string, env login.Environment) []string {
 	path, _ := env("PATH")
 	var out []string
 	seen := map[string]bool{}
@@ -247,7 +247,7 @@ func (d *Doctor) cache(o *login.Options) {
 func (d *Doctor) mode(o *login.Options) {
 	tool := map[string]string{login.AzureCLI: "az", login.AzureDeveloper: "azd"}[o.Login]
 	if tool != "" {
-		if len(onPath(tool, d.Env)) == 0 {
+		if len(OnPath(tool, d.Env)) == 0 {
 			d.add(Fail, "mode", "install it, or choose another mode with `kubelogin convert-kubeconfig`", "%s is not on PATH", tool)
 		}
 	}
