@@ -21,11 +21,12 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/internal/state"
 )
 
 func newCluster(e *env) *cobra.Command {
 	c := &cobra.Command{Use: "cluster", Short: "Connect clusters that somebody else runs"}
-	c.AddCommand(newConnect(e), newCheck(e), newTrustIssuer(e), newDistrustIssuer(e), newIssuers(e))
+	c.AddCommand(newConnect(e), newCheck(e), newRenew(e), newTrustIssuer(e), newDistrustIssuer(e), newIssuers(e))
 	return c
 }
 
@@ -35,10 +36,17 @@ func newConnect(e *env) *cobra.Command {
 		Short: "Make a cluster's API server ask Entrance: its resource, its client certificate and its files",
 		Long: `Make the resource of a cluster that runs elsewhere, issue the client certificate by which
 its API server proves itself, write the files that it needs, and print the exact changes
-for its distribution. Called again it renews the certificate (it lives for 90 days; the API
-server reads the files again by itself) and changes nothing else unless asked to.`,
+for its distribution. Called again it issues another certificate and changes nothing else
+unless asked to.
+
+A certificate lives for 90 days. Two of the files are systemd units with which it renews
+itself, by 'entrance cluster renew'. Whoever takes the certificate and its key can ask the
+webhooks, and go on renewing: then delete the resource and connect the cluster anew.
+
+Styles: webhooks (all that Entrance can do), flags (for API servers before 1.32), structured
+(an AuthenticationConfiguration: the API server verifies tokens by itself).`,
 		Example: `  entrance cluster connect edge -g factory --server https://10.0.0.5:6443 --for kubeadm --output-dir ./edge
-  entrance cluster connect edge -g factory --output-dir ./edge          # renew the certificate`,
+  entrance cluster connect edge -g factory --output-dir ./edge --style structured`,
 		Args: exactName,
 	}
 	dir := dataDir(c)
@@ -51,6 +59,7 @@ server reads the files again by itself) and changes nothing else unless asked to
 	issuer := c.Flags().Bool("enable-oidc-issuer", false, "serve an issuer for the cluster's service accounts, with the keys that its API server has")
 	workload := c.Flags().Bool("enable-workload-identity", false, "have pods changed on admission, so that they sign in without a secret")
 	distribution := c.Flags().String("for", "flags", "flags, kubeadm, k3s or kind")
+	style := c.Flags().String("style", "webhooks", "webhooks, flags or structured")
 	remote := c.Flags().String("remote-dir", "/etc/kubernetes/entrance", "where the files will be on the API server's machine")
 	webhooks := c.Flags().String("webhook-address", "", "address at which the API server reaches the webhooks (default: this machine's listener)")
 	out := c.Flags().String("output-dir", "", "directory to write the files to")
@@ -95,7 +104,7 @@ server reads the files again by itself) and changes nothing else unless asked to
 		}); err != nil {
 			return err
 		}
-		answer, err := server.Connect(c.Context(), *dir, server.ConnectQuery{Cluster: id, Dir: *remote, Distribution: *distribution, Webhooks: strings.TrimSuffix(*webhooks, "/")})
+		answer, err := server.Connect(c.Context(), *dir, server.ConnectQuery{Cluster: id, Dir: *remote, Distribution: *distribution, Style: *style, Webhooks: strings.TrimSuffix(*webhooks, "/")})
 		if err != nil {
 			return err
 		}
@@ -156,7 +165,9 @@ func newCheck(e *env) *cobra.Command {
 		Short: "Prove from outside that a cluster's API server asks Entrance",
 		Long: `Prove from outside that a cluster's API server asks Entrance: sign in as the sample's
 service principal, ask the API server who that is, and compare; then show it a token that
-Entrance refuses. Only Entrance can know the answer that is expected.`,
+Entrance refuses. Only Entrance can know the answer that is expected. Last, ask what may
+be done with something that has a random name, and look whether the webhooks were asked
+about it, before and after the cluster's own RBAC.`,
 		Args: exactName,
 	}
 	dir := dataDir(c)
@@ -186,10 +197,10 @@ Entrance refuses. Only Entrance can know the answer that is expected.`,
 		}
 		switch {
 		case code == http.StatusUnauthorized:
-			return errs.New(errs.Unauthenticated, "The API server refuses a good token: it does not ask Entrance, or asks in vain. Look for 'webhook' in its log; check --authentication-token-webhook-config-file.")
+			return errs.New(errs.Unauthenticated, "The API server refuses a good token: it does not ask Entrance, or asks in vain. Look for 'webhook' in its log; check --authentication-token-webhook-config-file or --authentication-config.")
 		case code >= 300:
 			return errs.New(errs.Unavailable, "The API server answered HTTP %d.", code)
-		case user.Username != string(arm.sp.ObjectID) || !slices.Contains(user.Extra["oid"], string(arm.sp.ObjectID)):
+		case user.Username != string(arm.sp.ObjectID) || !slices.Contains(slices.Concat(user.Extra[state.ExtraOID], user.Extra[state.ExtraObject]), string(arm.sp.ObjectID)):
 			return errs.New(errs.Forbidden, "The API server takes the token for %q: something else than Entrance vouches for it.", user.Username)
 		}
 		fmt.Fprintf(e.out, "authentication  ok: the API server knows %s, and its oid\n", user.Username)
@@ -202,7 +213,7 @@ Entrance refuses. Only Entrance can know the answer that is expected.`,
 			return errs.New(errs.Forbidden, "The API server lets a forged token in (HTTP %d). Take it off the network.", code)
 		}
 		fmt.Fprintln(e.out, "forged token    ok: refused")
-		return nil
+		return probe(c.Context(), e, *dir, args[0], client, at, token)
 	}
 	return c
 }

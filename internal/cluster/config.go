@@ -29,7 +29,7 @@ const hasOID = "has(request.extra) && 'oid' in request.extra"
 
 // authorization returns the AuthorizationConfiguration. The order is AKS's,
 // Node, RBAC, webhook, with the denying webhook before them.
-func authorization(e *Entra, conf string) object {
+func authorization(e *Entra, conf, match string) object {
 	webhook := func(name, file, policy string) object {
 		return object{
 			"type": "Webhook",
@@ -42,7 +42,7 @@ func authorization(e *Entra, conf string) object {
 				"matchConditionSubjectAccessReviewVersion": "v1",
 				"failurePolicy":   policy,
 				"connectionInfo":  object{"type": "KubeConfigFile", "kubeConfigFile": filepath.Join(conf, file)},
-				"matchConditions": []object{{"expression": hasOID}},
+				"matchConditions": []object{{"expression": match}},
 			},
 		}
 	}
@@ -214,7 +214,7 @@ func makePlan(spec *Spec, st *state, c certs, l layout, etcd etcdAccess) (*plan,
 		return nil
 	}
 	all := map[string]object{
-		authorizationFile:          authorization(spec.Entra, conf),
+		authorizationFile:          authorization(spec.Entra, conf, hasOID),
 		authenticationFile:         authentication(),
 		kcm + ".kubeconfig":        componentKubeconfig(server, c, "kcm"),
 		scheduler + ".kubeconfig":  componentKubeconfig(server, c, "scheduler"),

@@ -12,6 +12,7 @@ import (
 func testConnection() *Connection {
 	return &Connection{
 		Key: "c1", Dir: "/etc/entrance", Certificate: []byte("cert"), PrivateKey: []byte("key"),
+		Tokens: &TokenIssuer{URL: "https://sts.test/t/", Discovery: "https://e:8443/t/.well-known/openid-configuration", CA: []byte("ca"), Audiences: []string{"a"}},
 		Entra: &Entra{
 			TenantID:        "11111111-1111-4111-8111-111111111111",
 			AuthenticateURL: "https://e:8444/clusters/c1/authenticate", AuthorizeURL: "https://e:8444/clusters/c1/authorize",
@@ -21,22 +22,36 @@ func testConnection() *Connection {
 }
 
 func TestConnectionFiles(t *testing.T) {
+	for _, style := range append([]string{""}, Styles...) {
+		c := testConnection()
+		c.Style = style
+		files, err := c.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Every file that a flag or another file names is among them.
+		named := c.Flags()
+		for _, content := range files {
+			named = append(named, strings.Fields(string(content))...)
+		}
+		for _, n := range named {
+			if i := strings.Index(n, "/etc/entrance/"); i >= 0 {
+				if name := n[i+len("/etc/entrance/"):]; files[name] == nil {
+					t.Errorf("style %q: %s is named and is not there", style, name)
+				}
+			}
+		}
+		if style == StyleStructured && !strings.Contains(string(files[authorizationFile]), hasObject) {
+			t.Error("the structured style asks the webhooks about nobody")
+		}
+		if unit := string(files["entrance-renew.service"]); !strings.Contains(unit, "cluster renew --dir /etc/entrance\n") || files["entrance-renew.timer"] == nil {
+			t.Errorf("style %q renews nothing:\n%s", style, unit)
+		}
+	}
 	c := testConnection()
 	files, err := c.Files()
 	if err != nil {
 		t.Fatal(err)
-	}
-	// Every file that a flag or another file names is among them.
-	named := c.Flags()
-	for _, content := range files {
-		named = append(named, strings.Fields(string(content))...)
-	}
-	for _, n := range named {
-		if i := strings.Index(n, "/etc/entrance/"); i >= 0 {
-			if name := n[i+len("/etc/entrance/"):]; files[name] == nil {
-				t.Errorf("%s is named and is not there", name)
-			}
-		}
 	}
 	var config struct {
 		Authorizers []struct{ Type, Name string }
@@ -114,6 +129,16 @@ func TestInstructionsNameEveryFlag(t *testing.T) {
 				t.Errorf("%s does not name %s", d, f)
 			}
 		}
+	}
+	for style, want := range map[string]string{StyleFlags: "--authorization-mode=Node,RBAC,Webhook", StyleStructured: "--authentication-config="} {
+		c.Style = style
+		if text, err := c.Instructions("flags"); err != nil || !strings.Contains(text, want) || !strings.Contains(text, "This style") {
+			t.Errorf("style %s: %v\n%s", style, err, text)
+		}
+	}
+	c.Style = "other"
+	if _, err := c.Files(); err == nil {
+		t.Error("an unknown style has files")
 	}
 	if _, err := c.Instructions("minikube"); err == nil {
 		t.Error("an unknown distribution has instructions")

@@ -13,6 +13,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -115,7 +116,61 @@ func (a *Authority) Client(organization, commonName string, now time.Time, life 
 	}, now, life)
 }
 
+// Renew issues what Client does for a key that somebody else holds, and returns
+// the chain in PEM form. Invalid for a request that is not signed by its own
+// key, or for a key that is too weak; whom the request names is not looked at.
+func (a *Authority) Renew(csr []byte, organization, commonName string, now time.Time, life time.Duration) ([]byte, error) {
+	block, _ := pem.Decode(csr)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return nil, errs.New(errs.Invalid, "There is no certificate request in PEM form.")
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err == nil {
+		err = request.CheckSignature()
+	}
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "The certificate request cannot be used")
+	}
+	switch k := request.PublicKey.(type) {
+	case *ecdsa.PublicKey: // of a NIST curve: others cannot be parsed
+		if k.Curve.Params().BitSize < 256 {
+			return nil, errs.New(errs.Invalid, "The key of the certificate request is too short.")
+		}
+	case *rsa.PublicKey:
+		if k.N.BitLen() < 2048 || k.N.BitLen() > 4096 {
+			return nil, errs.New(errs.Invalid, "The key of the certificate request has %d bits; it needs 2048 to 4096.", k.N.BitLen())
+		}
+	default:
+		return nil, errs.New(errs.Invalid, "The key of the certificate request is neither ECDSA nor RSA.")
+	}
+	c, err := a.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: commonName, Organization: []string{organization}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, request.PublicKey, now, life)
+	if err != nil {
+		return nil, err
+	}
+	var chain []byte
+	for _, der := range c.Certificate {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return chain, nil
+}
+
 func (a *Authority) issue(template *x509.Certificate, now time.Time, life time.Duration) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.sign(template, key.Public(), now, life)
+	if err == nil {
+		c.PrivateKey = key
+	}
+	return c, err
+}
+
+// sign certifies a public key. The result has no private key.
+func (a *Authority) sign(template *x509.Certificate, public crypto.PublicKey, now time.Time, life time.Duration) (*tls.Certificate, error) {
 	parent, err := x509.ParseCertificate(a.Certificate)
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, err, "reading the authority %s", a.Name)
@@ -128,16 +183,12 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time, life time.D
 	if !ok {
 		return nil, errs.New(errs.Internal, "the key of the authority %s cannot sign", a.Name)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
 	template.SerialNumber = serial()
 	template.NotBefore = now.Add(-slack)
 	template.NotAfter = now.Add(life)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +196,7 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time, life time.D
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{der, a.Certificate}, PrivateKey: key, Leaf: leaf}, nil
+	return &tls.Certificate{Certificate: [][]byte{der, a.Certificate}, Leaf: leaf}, nil
 }
 
 // Encode returns a certificate's chain and its key in PEM form.

@@ -1,12 +1,20 @@
 package pki_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/pki"
 )
 
@@ -88,5 +96,54 @@ func TestClientCertificate(t *testing.T) {
 	}
 	if _, err := tls.X509KeyPair(chain, key); err != nil {
 		t.Errorf("the encoded pair does not load: %v", err)
+	}
+}
+
+func TestRenew(t *testing.T) {
+	a, err := pki.NewAuthority("test", pki.Constraints{}, now, 24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(key crypto.Signer) []byte {
+		t.Helper()
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "somebody else", Organization: []string{"system:masters"}}}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := a.Renew(request(key), "azure", "c1", now, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(chain)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(t, a, &tls.Certificate{Leaf: leaf}, "", x509.ExtKeyUsageClientAuth); err != nil {
+		t.Error(err)
+	}
+	if leaf.Subject.CommonName != "c1" || leaf.Subject.Organization[0] != "azure" || !key.PublicKey.Equal(leaf.PublicKey) || leaf.IsCA {
+		t.Errorf("%v", leaf.Subject)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := request(key)
+	forged[len(forged)/2] ^= 1
+	for name, csr := range map[string][]byte{"nothing": nil, "a certificate": chain, "a forged one": forged, "Ed25519": request(ed), "P-224": request(short)} {
+		if _, err := a.Renew(csr, "azure", "c1", now, time.Hour); !errs.Is(err, errs.Invalid) {
+			t.Errorf("%s: %v, want invalid", name, err)
+		}
 	}
 }

@@ -32,6 +32,7 @@ import (
 type services struct {
 	front      http.Handler // sign-in, Graph and ARM
 	webhook    http.Handler
+	reviews    *webhook.Service // the same
 	imds       http.Handler
 	arm        *arm.Service
 	policy     *policy.Keeper
@@ -163,12 +164,13 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.webhook = webhook.New(webhook.Config{
+	v.reviews = webhook.New(webhook.Config{
 		Store: s.store, Clock: s.clock, Keys: v.connected.Beside(trust), Connected: v.connected,
 		Logger: s.log, Metrics: s.metrics, Pods: pods, Observer: records, LegacySecret: arm.LegacySecret,
 		Azure:  &azure{access: s.access, log: s.log, resources: v.resources},
-		MaxAge: store.StaleAfter,
+		MaxAge: store.StaleAfter, Renew: s.renew,
 	})
+	v.webhook = v.reviews
 	v.imds, err = imds.New(imds.Config{
 		Sources: machine{s.store, s.Status}, Tokens: managedTokens{provider}, Clock: s.clock, Logger: s.log,
 	})

@@ -5,6 +5,16 @@ import (
 	"github.com/entrance-id/entrance/internal/store"
 )
 
+// Keys of a review's extra. A TokenReview that is answered here gives the first.
+// An API server that verifies tokens by itself (structured authentication) may
+// give only keys with a domain, and says when the token was issued, as its iat
+// has it: what was revoked later is held against it.
+const (
+	ExtraOID    = "oid"
+	ExtraObject = "entrance/oid"
+	ExtraIssued = "entrance/issued"
+)
+
 // Cluster is what the webhooks need to know of a Kubernetes cluster. It is
 // written in the same transaction as the cluster's resource, from which it is
 // derived.

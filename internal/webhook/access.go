@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/entrance-id/entrance/internal/rbac/wildcard"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
+	"github.com/entrance-id/entrance/internal/token"
 )
 
 // Attributes are those of a SubjectAccessReview: one of the two is set.
@@ -68,6 +71,7 @@ func (s *Service) access(w http.ResponseWriter, q *question, kind string, decide
 		http.Error(w, "A SubjectAccessReview has exactly one of resourceAttributes and nonResourceAttributes.", http.StatusBadRequest)
 		return
 	}
+	s.probes.note(q.cluster.Key, kind, a)
 	user, d := decide(q, &review.Spec, a)
 	if s.Observer != nil {
 		s.Observer.Reviewed(q.cluster, kind, user, a, d, q.view.Revision())
@@ -131,7 +135,7 @@ func (s *Service) denies(q *question, spec *authorizationv1.SubjectAccessReviewS
 	if !p.enabled {
 		return user, Decision{Deny, reasonDisabled}
 	}
-	if p.settling(q.now) && one(spec, validFrom) != p.mark() {
+	if fresh, itself := issuedAfter(spec, p.ended()); itself && !fresh || !itself && p.settling(q.now) && one(spec, validFrom) != p.mark() {
 		return user, Decision{Deny, reasonRevoked}
 	}
 	user.Groups = state.Memberships(q.view, q.cluster.Tenant, oid, q.now)
@@ -202,16 +206,16 @@ func named(p *account, name string) bool {
 
 // oidOf returns the one object id of a review's extra.
 func oidOf(spec *authorizationv1.SubjectAccessReviewSpec) (directory.ObjectID, bool) {
-	id, ok := directory.ParseGUID(one(spec, "oid"))
+	id, ok := directory.ParseGUID(one(spec, state.ExtraOID, state.ExtraObject))
 	return directory.ObjectID(id), ok
 }
 
-// one returns the only value of a key of a review's extra, in any case; empty if
-// there is none or more than one.
-func one(spec *authorizationv1.SubjectAccessReviewSpec, key string) string {
+// one returns the only value that a review's extra has under some keys, in any
+// case; empty if there is none or more than one.
+func one(spec *authorizationv1.SubjectAccessReviewSpec, keys ...string) string {
 	var values []string
 	for k, v := range spec.Extra {
-		if strings.EqualFold(k, key) {
+		if slices.Contains(keys, wildcard.Lower(k)) {
 			values = append(values, v...)
 		}
 	}
@@ -219,6 +223,22 @@ func one(spec *authorizationv1.SubjectAccessReviewSpec, key string) string {
 		return ""
 	}
 	return values[0]
+}
+
+// issuedAfter reports whether a review comes from an API server that verifies
+// tokens by itself, and then, whether the token behind it was issued after a
+// moment. An API server that asks for a TokenReview was told of what was
+// revoked; the other was not, and has to say when the token was issued.
+func issuedAfter(spec *authorizationv1.SubjectAccessReviewSpec, t time.Time) (after, itself bool) {
+	for k := range spec.Extra {
+		k = wildcard.Lower(k)
+		itself = itself || k == state.ExtraObject || k == state.ExtraIssued
+	}
+	if t.IsZero() {
+		return true, itself
+	}
+	n, err := strconv.ParseInt(one(spec, state.ExtraIssued), 10, 64)
+	return err == nil && !(&token.Claims{IssuedAt: n}).Issued().Before(t), itself
 }
 
 // hosted reports whether the cluster's tenant is one of ours.

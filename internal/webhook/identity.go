@@ -139,7 +139,7 @@ func decision(err error) Decision {
 // token, or with proof of possession a signed request around one. The two are
 // never mixed: a token that is bound to a key is worth nothing without it.
 func (s *Service) verify(q *question, raw string) (claims *token.Claims, access string, err error) {
-	verifier := token.Verifier{Keys: s.Keys, Audiences: audiences(q.cluster)}
+	verifier := token.Verifier{Keys: s.Keys, Audiences: Audiences(q.cluster)}
 	if !q.cluster.ProofOfPossession {
 		claims, err = verifier.Verify(raw, q.now)
 		return claims, raw, err
@@ -186,10 +186,10 @@ func (s *Service) legacy(q *question) error {
 	return nil
 }
 
-// audiences returns the names under which tokens for a cluster may have been
+// Audiences returns the names under which tokens for a cluster may have been
 // asked for: the server application's id, alone or behind the prefix that old
 // clients put before it.
-func audiences(c *state.Cluster) []string {
+func Audiences(c *state.Cluster) []string {
 	return []string{string(c.ServerApp), "spn:" + string(c.ServerApp)}
 }
 

@@ -54,6 +54,9 @@ const (
 	maxShells   = 100_000
 )
 
+// maxRequest bounds a certificate request.
+const maxRequest = 16 << 10
+
 // maxBody bounds a review. Kubernetes' own limit for tokens is far below it.
 const maxBody = 256 << 10
 
@@ -103,6 +106,10 @@ type Config struct {
 	// Connected knows tenants that are not hosted here, and further issuers of
 	// clusters. Nil: there are none.
 	Connected Connected
+	// Renew certifies the key of a certificate request for the API server of a
+	// cluster, and returns the chain in PEM form. Nil: certificates are not
+	// renewed here.
+	Renew func(key string, csr []byte) ([]byte, error)
 	// LegacySecret returns the secret with which a cluster of the legacy
 	// integration looks up groups, and whether it has one. Nil: none has.
 	LegacySecret func(view store.Reader, key string) (string, bool)
@@ -128,6 +135,9 @@ type Service struct {
 	seconds *prometheus.HistogramVec
 	repeats prometheus.Counter
 
+	expiry *prometheus.GaugeVec
+	probes probes
+
 	shellsMu sync.Mutex
 	shells   *pop.Replay
 }
@@ -145,12 +155,19 @@ func New(c Config) *Service {
 		Name: "entrance_webhook_pop_repeats_total",
 		Help: "Signed requests (proof of possession) that were seen again inside their validity.",
 	})
+	s.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "entrance_webhook_client_certificate_expiry_seconds",
+		Help: "When the client certificate with which a cluster's API server asked last will end, in seconds since 1970.",
+	}, []string{"cluster"})
 	if c.Metrics != nil {
-		c.Metrics.MustRegister(s.seconds, s.repeats)
+		c.Metrics.MustRegister(s.seconds, s.repeats, s.expiry)
 	}
 	s.mux.HandleFunc("POST /clusters/{key}/authenticate", s.guard(maxBody, asks, s.authenticate))
 	s.mux.HandleFunc("POST /clusters/{key}/authorize", s.guard(maxBody, asks, s.authorize))
 	s.mux.HandleFunc("POST /clusters/{key}/deny", s.guard(maxBody, asks, s.deny))
+	if c.Renew != nil {
+		s.mux.HandleFunc("POST /clusters/{key}/certificate", s.guard(maxRequest, exists, s.renew))
+	}
 	if c.Pods != nil {
 		s.mux.HandleFunc("POST /clusters/{key}/mutate-pods", s.guard(maxPod, mutates, s.mutate))
 	}
@@ -175,6 +192,7 @@ type question struct {
 // workload identity. Either may be without the other.
 func asks(c *state.Cluster) bool    { return c.Entra }
 func mutates(c *state.Cluster) bool { return c.WorkloadIdentity }
+func exists(*state.Cluster) bool    { return true }
 
 // guard lets only the cluster's own API server through, if the cluster has what
 // is asked for, reads the body and refuses to answer from a view that is too old.
@@ -195,6 +213,9 @@ func (s *Service) guard(limit int64, has func(*state.Cluster) bool, next func(w 
 		}
 		view := s.Store.View()
 		c, err := state.Clusters.Get(view, key)
+		if err == nil {
+			s.expiry.WithLabelValues(key).Set(float64(r.TLS.VerifiedChains[0][0].NotAfter.Unix()))
+		}
 		if err != nil || !has(c) {
 			http.Error(w, "Entrance does not know this cluster.", http.StatusNotFound)
 			return
@@ -222,6 +243,23 @@ func checkPeer(r *http.Request, key string) error {
 		return errs.New(errs.Forbidden, "The client certificate belongs to another cluster.")
 	}
 	return nil
+}
+
+// renew answers a certificate request with a certificate for the same cluster as
+// the one that the caller has shown.
+func (s *Service) renew(w http.ResponseWriter, q *question) {
+	chain, err := s.Renew(q.cluster.Key, q.body)
+	switch {
+	case errs.Is(err, errs.Invalid):
+		http.Error(w, errs.Message(err), http.StatusBadRequest)
+	case err != nil:
+		s.Logger.Error("webhook: a certificate cannot be issued", "cluster", q.cluster.Key, "error", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+	default:
+		s.Logger.Info("client certificate renewed", "cluster", q.cluster.Key)
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		w.Write(chain)
+	}
 }
 
 // mutate answers an admission review of a pod.
