@@ -17,12 +17,21 @@ type variable struct{ name, value string }
 // variables returns what makes this shell's tools use the running cloud: they
 // keep their built-in public cloud and go through the proxy.
 func variables(s *server.Status) []variable {
-	bundle := filepath.Join(filepath.Dir(s.CAFile), "ca-bundle.crt")
-	local := "localhost,127.0.0.1,::1"
-	return []variable{
+	return append([]variable{
 		{"HTTPS_PROXY", s.Endpoints.Proxy}, {"https_proxy", s.Endpoints.Proxy},
 		{"HTTP_PROXY", s.Endpoints.Proxy}, {"http_proxy", s.Endpoints.Proxy},
-		{"NO_PROXY", local}, {"no_proxy", local},
+		{"NO_PROXY", unproxied}, {"no_proxy", unproxied},
+	}, trusting(s)...)
+}
+
+// unproxied are the hosts that no proxy is asked for.
+const unproxied = "localhost,127.0.0.1,::1"
+
+// trusting returns what makes tools trust the cloud's authority, and keeps az
+// from asking hosts that it cannot reach.
+func trusting(s *server.Status) []variable {
+	bundle := filepath.Join(filepath.Dir(s.CAFile), "ca-bundle.crt")
+	return []variable{
 		{"SSL_CERT_FILE", bundle},       // Go, Python's ssl and urllib, OpenSSL
 		{"REQUESTS_CA_BUNDLE", bundle},  // Python's requests: az
 		{"CURL_CA_BUNDLE", bundle},      // curl
@@ -46,29 +55,58 @@ refuses every other host. Node's built-in fetch ignores proxy variables: give su
 clients a proxy agent or an endpoint. A browser is not pointed anywhere: sign-in pages
 are at the address that 'entrance status' prints.
 
-'entrance env --unset' prints how to undo it.`,
+With --custom-cloud nothing is intercepted: tools are given this cloud's own addresses. The
+file for 'az cloud register' is written into the data directory, and what to run is printed as
+a comment. Its authority is "adfs", which every az takes without asking Microsoft's servers; with
+--authority tenant it is the plain one, for az 2.53 and later.
+
+'entrance env --unset' prints how to undo it. What each kind of tool obeys on which operating
+system is in docs/env.md.`,
+		Example: `  eval "$(entrance env)"
+  eval "$(entrance env --custom-cloud)"
+  az cloud register -n Entrance --cloud-config @"$ENTRANCE_CLOUD_CONFIG" && az cloud set -n Entrance`,
 	}
 	dir := dataDir(c)
 	shell := c.Flags().String("shell", "sh", "sh, fish or powershell")
 	unset := c.Flags().Bool("unset", false, "print how to undo it")
+	custom := c.Flags().Bool("custom-cloud", false, "give tools this cloud's addresses instead of intercepting the public ones")
+	authority := c.Flags().String("authority", authorityADFS, "adfs or tenant: the form of the authority in the file for 'az cloud register'")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		set, clear, err := syntax(*shell)
 		if err != nil {
 			return err
 		}
+		switch {
+		case *authority != authorityADFS && *authority != authorityTenant:
+			return usageError{fmt.Errorf("--authority is adfs or tenant, not %q", *authority)}
+		case c.Flags().Changed("authority") && !*custom:
+			return usageError{fmt.Errorf("--authority is for --custom-cloud")}
+		}
 		s, err := server.ReadStatus(c.Context(), *dir)
 		if err != nil {
 			return err
 		}
-		if s.Endpoints.Proxy == "" {
-			return errs.New(errs.Invalid, "The instance in %s has no proxy.", *dir)
+		list := variables(s)
+		switch {
+		case *custom:
+			list = customVariables(s)
+			if !*unset {
+				if err := writeCloudConfig(s, *authority); err != nil {
+					return err
+				}
+			}
+		case s.Endpoints.Proxy == "":
+			return errs.New(errs.Invalid, "The instance in %s has no proxy: use --custom-cloud.", *dir)
 		}
-		for _, v := range variables(s) {
+		for _, v := range list {
 			if *unset {
 				fmt.Fprintf(e.out, clear+"\n", v.name)
 			} else {
-				fmt.Fprintf(e.out, set+"\n", v.name, quote(v.value))
+				fmt.Fprintf(e.out, set+"\n", v.name, quote(*shell, v.value))
 			}
+		}
+		if *custom && !*unset {
+			fmt.Fprintf(e.out, "# az cloud register -n Entrance --cloud-config @%s\n# az cloud set -n Entrance\n", quote(*shell, cloudConfigFile(s)))
 		}
 		return nil
 	}
@@ -88,7 +126,11 @@ func syntax(shell string) (set, clear string, err error) {
 	return "", "", usageError{fmt.Errorf("--shell is sh, fish or powershell, not %q", shell)}
 }
 
-// quote makes a value safe in single quotes, which all three shells have.
-func quote(s string) string {
+// quote writes a value in single quotes, in which all three shells leave
+// everything but the quote itself alone.
+func quote(shell, s string) string {
+	if strings.HasPrefix(shell, "p") {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

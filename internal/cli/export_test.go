@@ -1,0 +1,4 @@
+package cli
+
+// Quote is quote.
+var Quote = quote
