@@ -97,10 +97,19 @@ func (c *cloud) measureOAuth(ctx context.Context) error {
 	c.run.add("oauth/no-op-rate", got[3], "1/s")
 	c.run.against("oauth/client-credentials-rate", got[1], "1/s", got[0])
 	c.run.against("oauth/refresh-rate", got[2], "1/s", got[0])
-	took, err := credentials.latencies(ctx, got[1]/2, 2*time.Second)
-	c.run.add("oauth/client-credentials-p50-half-load", quantile(took, 0.5), "ms")
-	c.run.add("oauth/client-credentials-p99-half-load", quantile(took, 0.99), "ms")
-	return err
+	for _, x := range []struct {
+		name string
+		shot *shot
+		rate float64
+	}{{"client-credentials", credentials, got[1]}, {"refresh", renew, got[2]}} {
+		took, err := x.shot.latencies(ctx, x.rate/2, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		c.run.add("oauth/"+x.name+"-p50-half-load", quantile(took, 0.5), "ms")
+		c.run.add("oauth/"+x.name+"-p99-half-load", quantile(took, 0.99), "ms")
+	}
+	return nil
 }
 
 // renewals returns that many requests to refresh, each with a refresh token of
