@@ -756,30 +756,3 @@ func TestHostInLinks(t *testing.T) {
 		}
 	}
 }
-
-// FuzzBatch holds that no batch makes the server fail or write.
-func FuzzBatch(f *testing.F) {
-	for _, s := range []string{
-		`{"requests":[{"id":"1","method":"GET","url":"/users?$filter=startswith(displayName,'a')"}]}`, `{"requests":[{"id":"1","method":"POST","url":"$batch","body":{}}]}`,
-		`{"requests":[{"id":"1","method":"GET","url":"/users('a')/memberOf/$count","headers":{"ConsistencyLevel":"eventual"},"dependsOn":["0"]}]}`, `{"requests":null}`, `[]`, `{"requests":[{}]}`,
-		`{"requests":[{"id":"1","method":"GET","url":"/applications(appId='x')/owners/microsoft.graph.user?$expand=a(b"}]}`,
-	} {
-		f.Add(s)
-	}
-	w := newWorld(f)
-	w.callers["reader"] = Caller{Tenant: tenantID, ID: w.admin, Scopes: []string{"Directory.Read.All"}, Issued: w.clock.Now()}
-	f.Fuzz(func(t *testing.T, body string) {
-		w.t = t
-		rev := w.store.View().Revision()
-		a := w.do("reader", "POST", "$batch", body)
-		if a.status >= 500 || strings.Contains(string(a.raw), `"status":500`) {
-			t.Fatalf("%s: %d %s", body, a.status, a.raw)
-		}
-		if !json.Valid(a.raw) {
-			t.Fatalf("%s: %s", body, a.raw)
-		}
-		if w.store.View().Revision() != rev && strings.Contains(body, "POST") {
-			t.Fatalf("%s wrote", body)
-		}
-	})
-}
