@@ -18,6 +18,8 @@ import (
 	"github.com/entrance-id/entrance/internal/cli/ad"
 	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cli/group"
+	"github.com/entrance-id/entrance/internal/cli/pim"
+	"github.com/entrance-id/entrance/internal/cli/policy"
 	"github.com/entrance-id/entrance/internal/cli/role"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/version"
@@ -105,7 +107,7 @@ Ask how it is:                      entrance status`,
 		newApply(e), newExport(e), newDoctor(e),
 	)
 	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
-	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a), ad.New(a), role.New(a))
+	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a), ad.New(a), role.New(a), pim.New(a), policy.New(a))
 	refuseArguments(root)
 	return root
 }

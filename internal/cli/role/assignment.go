@@ -151,7 +151,7 @@ func (w *which) find(ctx context.Context, s *azure.Session) ([]*armauthorization
 	}
 	roleID := ""
 	if w.role != "" {
-		if roleID, err = definition(ctx, s, w.role, scope); err != nil {
+		if roleID, err = Definition(ctx, s, w.role, scope); err != nil {
 			return nil, err
 		}
 	}

@@ -41,8 +41,8 @@ func scopeOf(s *azure.Session, scope, group string) (string, error) {
 // trim is a scope as the clients take it, which put a slash in front.
 func trim(scope string) string { return strings.TrimPrefix(scope, "/") }
 
-// definition finds a role by its name, GUID or id, and returns its id.
-func definition(ctx context.Context, s *azure.Session, name, scope string) (string, error) {
+// Definition finds a role by its name, GUID or id, and returns its id.
+func Definition(ctx context.Context, s *azure.Session, name, scope string) (string, error) {
 	switch {
 	case strings.HasPrefix(name, "/"):
 		return name, nil
@@ -108,7 +108,7 @@ func Assign(ctx context.Context, s *azure.Session, p armauthorization.RoleAssign
 	if err != nil {
 		return nil, err
 	}
-	id, err := definition(ctx, s, roleName, scope)
+	id, err := Definition(ctx, s, roleName, scope)
 	if err != nil {
 		return nil, err
 	}
