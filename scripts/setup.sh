@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests drive: the real az, a real Chromium, certutil. On a
-# machine that has them it does nothing and needs no rights.
+# Installs what the tests drive: the real az, a real Chromium, certutil, and the
+# original plugin Azure/kubelogin, which is built into build/tools. On a machine
+# that has them it does nothing and needs no rights.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+original=v0.2.19
+if [[ "$(build/tools/kubelogin --version 2>/dev/null)" != *"git hash: $original"* ]]; then
+  echo "setup: building Azure/kubelogin $original, for the tests"
+  GOBIN="$PWD/build/tools" GOFLAGS= go install "github.com/Azure/kubelogin@$original"
+fi
 
 missing=()
 command -v az >/dev/null || missing+=(azure-cli)

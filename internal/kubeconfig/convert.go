@@ -81,6 +81,10 @@ func parseLeniently(fs *pflag.FlagSet, args []string) {
 		}
 		switch {
 		case f == nil:
+		case f.Name == "token-cache-dir" && fs.Changed("cache-dir"): // the old name of it yields
+			if !joined {
+				i++
+			}
 		case joined:
 			f.Value.Set(value)
 			f.Changed = true

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,8 @@ const (
 	identityNode = "@azure/identity"
 	azureCLI     = "Azure CLI (az)"
 	chrome       = "Chromium"
+
+	originalKubelogin = "Azure/kubelogin"
 )
 
 var modules = map[string]string{
@@ -84,6 +87,10 @@ func versionOf(client string) string {
 		var p map[string]any
 		if json.Unmarshal([]byte(run("az", "version", "--output", "json")), &p) == nil {
 			v = fmt.Sprint(p["azure-cli"])
+		}
+	case originalKubelogin:
+		if m := regexp.MustCompile(`git hash: v(\S+)`).FindStringSubmatch(run(originalPath, "--version")); m != nil {
+			v = m[1]
 		}
 	case chrome:
 		for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {

@@ -126,7 +126,8 @@ func (a *Authenticator) audiences(c *wire.Call, tenant *directory.Tenant) []stri
 	}
 	for _, h := range a.Hosts {
 		for _, s := range segments {
-			list = append(list, h+"/"+s+"/oauth2/token", h+"/"+s+"/oauth2/v2.0/token", h+"/"+s+"/v2.0", h+"/"+s+"/", h+"/"+s)
+			// The older library for Go (ADAL) names the v1 address with its query.
+			list = append(list, h+"/"+s+"/oauth2/token", h+"/"+s+"/oauth2/token?api-version=1.0", h+"/"+s+"/oauth2/v2.0/token", h+"/"+s+"/v2.0", h+"/"+s+"/", h+"/"+s)
 		}
 	}
 	return list
