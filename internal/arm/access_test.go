@@ -307,7 +307,7 @@ func TestEscalation(t *testing.T) {
 }
 
 // TestLastOwner: of two owners who remove each other at the same time, one
-// stays.
+// stays (abuse case 38).
 func TestLastOwner(t *testing.T) {
 	w := newWorld(t)
 	pam := w.user("pam")

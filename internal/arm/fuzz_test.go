@@ -48,7 +48,7 @@ func FuzzResourceID(f *testing.F) {
 }
 
 // FuzzRequest: no path and no body makes the service panic, answer 5xx, or let a
-// caller without access change something.
+// caller without access change something (abuse case 38).
 func FuzzRequest(f *testing.F) {
 	// The embedded etcd works beside the target in the same process, so inputs
 	// look new that are not: the fuzzer would spend up to a minute on making each

@@ -36,7 +36,8 @@ var open = map[string]string{
 
 // TestEveryRouteIsAuthorized walks the table: a caller without any access is
 // refused on each route with the route's own action, one from another tenant
-// and one without a token never get in, and nothing has changed afterwards.
+// and one without a token never get in, and nothing has changed afterwards (abuse
+// case 38).
 func TestEveryRouteIsAuthorized(t *testing.T) {
 	w := newWorld(t)
 	g := w.newResourceGroup("rg")
@@ -155,7 +156,8 @@ func TestOtherTenant(t *testing.T) {
 	role.refused(400, "RoleDefinitionAssignableScopeNotFound")
 }
 
-// TestPaths: what could be read in two ways is refused, whoever asks.
+// TestPaths: what could be read in two ways is refused, whoever asks (abuse case
+// 38).
 func TestPaths(t *testing.T) {
 	w := newWorld(t)
 	w.newResourceGroup("rg")
@@ -230,6 +232,48 @@ func TestEnvelope(t *testing.T) {
 		return state.Users.Modify(tx, state.Key(w.tenant, w.nina), func(u *directory.User) error { u.Enabled = false; return nil })
 	})
 	w.call(w.nina, "GET", "/subscriptions", nil).refused(401, "InvalidAuthenticationToken")
+}
+
+// TestStoredText is Resource Manager's part of abuse case 24: what people type
+// comes back as JSON that no browser takes for a page, in resources and in
+// errors, and what a browser sends by itself is no credential.
+func TestStoredText(t *testing.T) {
+	w := newWorld(t)
+	g := w.newResourceGroup("rg")
+	const script = `<script>alert(1)</script>`
+	harmless := func(a *answer) {
+		t.Helper()
+		if !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") || a.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%v %s", a.header, a.raw)
+		}
+	}
+	role := object{"properties": object{"roleName": script, "description": script, "permissions": []object{{"actions": []string{"*/read"}}}, "assignableScopes": []string{g}}}
+	id := directory.NewGUID()
+	made := w.call(w.olga, "PUT", g+authorization+"roleDefinitions/"+id, role).want(201)
+	harmless(made)
+	if made.text("properties.roleName") != script {
+		t.Errorf("the name is %q", made.text("properties.roleName"))
+	}
+	for _, path := range []string{"/subscriptions/SUB/resourceGroups/%3Cscript%3E", "/subscriptions/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/subscriptions/SUB/resources?$filter=%3Cscript%3E", "/subscriptions/SUB?api-version=%3Cscript%3E"} {
+		a := w.call(w.olga, "GET", path, nil)
+		harmless(a)
+		if a.status < 400 || a.status >= 500 {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+	harmless(w.call(w.olga, "PUT", "/subscriptions/SUB/resourceGroups/x", object{"location": script}))
+	token := string(w.tenant) + "/" + string(w.olga)
+	before := w.store.View().Revision()
+	for _, h := range []http.Header{{"Cookie": {"access_token=" + token}}, {"Cookie": {"Authorization=Bearer " + token}, "Origin": {"https://evil.example"}}} {
+		a := w.send("", "PUT", "/subscriptions/SUB/resourceGroups/x", object{"location": "eastus"}, h)
+		a.refused(401, "AuthenticationFailed")
+		if a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%v", a.header)
+		}
+	}
+	if w.store.View().Revision() != before {
+		t.Error("a cookie has changed something")
+	}
 }
 
 // TestAudit: writes and refusals are told, reads are not.

@@ -31,7 +31,7 @@ func (w *world) path(pattern string, ids map[string]string) string {
 
 // TestEveryRouteIsGuarded walks the table of routes: without a token, with a
 // token that carries no permission, and with one that carries every
-// permission but belongs to somebody without any right.
+// permission but belongs to somebody without any right (abuse case 38).
 func TestEveryRouteIsGuarded(t *testing.T) {
 	w := newWorld(t)
 	victim := string(w.addUser("victim"))

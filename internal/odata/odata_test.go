@@ -168,7 +168,7 @@ func TestFilterRefused(t *testing.T) {
 }
 
 // TestFilterBombs holds the bounds that keep a small request from being
-// expensive.
+// expensive (abuse case 38).
 func TestFilterBombs(t *testing.T) {
 	for name, text := range map[string]string{
 		"parentheses": strings.Repeat("(", 10000) + "accountEnabled" + strings.Repeat(")", 10000)[:1000],
