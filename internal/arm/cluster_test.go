@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/entrance-id/entrance/internal/arm"
 	"github.com/entrance-id/entrance/internal/directory"
@@ -245,6 +246,13 @@ func TestClusterUpdate(t *testing.T) {
 		t.Errorf("record %+v", rec)
 	}
 	w.call(w.olga, "PATCH", id, object{"tags": object{"entrance:proof-of-possession": "maybe"}}).refused(400, "InvalidTagValue")
+	for _, validity := range []string{"soon", "1s", "2h", "-5m"} {
+		w.call(w.olga, "PATCH", id, object{"tags": object{"entrance:proof-of-possession-validity": validity}}).refused(400, "InvalidTagValue")
+	}
+	w.call(w.olga, "PATCH", id, object{"tags": object{"entrance:proof-of-possession-once": "true", "Entrance:Proof-Of-Possession-Validity": "2m"}}).want(200)
+	if rec := w.record(id); !rec.ProofOnce || rec.ProofValidity != 2*time.Minute {
+		t.Errorf("%+v", rec)
+	}
 }
 
 func TestClusterRules(t *testing.T) {

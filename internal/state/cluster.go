@@ -1,6 +1,8 @@
 package state
 
 import (
+	"time"
+
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/store"
 )
@@ -45,6 +47,12 @@ type Cluster struct {
 	CustomResourceConditions bool `json:"customResourceConditions,omitempty"`
 	// ProofOfPossession demands signed requests instead of bearer tokens.
 	ProofOfPossession bool `json:"proofOfPossession,omitempty"`
+	// ProofOnce refuses a signed request that was seen before. kubectl sends one
+	// for as long as it runs, and the API server asks about it every ten seconds;
+	// with this the plugin has to sign anew each time.
+	ProofOnce bool `json:"proofOnce,omitempty"`
+	// ProofValidity is how long a signed request is good; zero is fifteen minutes.
+	ProofValidity time.Duration `json:"proofValidity,omitempty"`
 	// Connected is true for a cluster that somebody else runs.
 	Connected bool `json:"connected,omitempty"`
 	// Identity is the own identity of a connected cluster, by which Entrance
@@ -71,4 +79,18 @@ var Clusters = store.NewTable("clusters", store.Options[Cluster]{
 		}},
 	},
 	Claims: func(c *Cluster) []string { return one("cluster/" + Fold(c.ID)) },
+})
+
+// SignedRequest is a signed request that may not be seen again.
+type SignedRequest struct {
+	Cluster string        `json:"cluster"` // key
+	Hash    string        `json:"hash"`    // SHA-256, in hexadecimal
+	Life    time.Duration `json:"life"`    // until it is refused by its age
+}
+
+// SignedRequests, of clusters with ProofOnce. Of several replicas that see one at
+// the same time, one can create it.
+var SignedRequests = store.NewTable("signedrequests", store.Options[SignedRequest]{
+	Key: func(r *SignedRequest) string { return r.Cluster + "/" + r.Hash }, Direct: true,
+	TTL: func(r *SignedRequest) time.Duration { return r.Life },
 })

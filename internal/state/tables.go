@@ -229,7 +229,7 @@ func Tables() []store.AnyTable {
 	return []store.AnyTable{
 		Tenants, Users, Groups, Links, Applications, ServicePrincipals, Devices,
 		Grants, AppRoleAssignments, RoleAssignments, Deleted,
-		Subscriptions, ManagementGroups, Resources, Clusters,
+		Subscriptions, ManagementGroups, Resources, Clusters, SignedRequests,
 		AccessAssignments, AccessRoles, AccessDenies, SigningKeys, Authorities,
 		ConnectedTenants, ConnectedUsers, ClusterIssuers,
 	}

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -147,7 +149,7 @@ func (s *Service) verify(q *question, raw string) (claims *token.Claims, access 
 	if !pop.IsShell(raw) {
 		return nil, "", errs.New(errs.Unauthenticated, "the cluster demands proof of possession: sign in with --pop-enabled and --pop-claims u=%s", q.cluster.ID)
 	}
-	shell, err := pop.Verify(raw, pop.Options{Host: q.cluster.ID, Now: q.now, Validity: popValidity, MaxFuture: popFuture})
+	shell, err := pop.Verify(raw, pop.Options{Host: q.cluster.ID, Now: q.now, Validity: cmp.Or(q.cluster.ProofValidity, popValidity), MaxFuture: popFuture})
 	if err != nil {
 		return nil, "", err
 	}
@@ -157,6 +159,9 @@ func (s *Service) verify(q *question, raw string) (claims *token.Claims, access 
 	// kubectl shows one signed request for as long as it keeps it, so a second
 	// sight inside its validity is counted and not refused (the API server asks
 	// again every ten seconds).
+	if q.cluster.ProofOnce {
+		return claims, shell.AccessToken, s.first(q, shell)
+	}
 	s.shellsMu.Lock()
 	seen, err := s.shells.Note(shell, q.now)
 	s.shellsMu.Unlock()
@@ -167,6 +172,23 @@ func (s *Service) verify(q *question, raw string) (claims *token.Claims, access 
 		s.repeats.Inc()
 	}
 	return claims, shell.AccessToken, nil
+}
+
+// first refuses a signed request that any replica has seen before.
+func (s *Service) first(q *question, shell *pop.Shell) error {
+	err := s.Store.Update(q.request.Context(), func(tx *store.Tx) error {
+		return state.SignedRequests.Create(tx, &state.SignedRequest{
+			Cluster: q.cluster.Key, Hash: hex.EncodeToString(shell.Hash[:]), Life: max(shell.Expires.Sub(q.now), time.Second),
+		})
+	})
+	switch {
+	case errs.Is(err, errs.Exists):
+		s.repeats.Inc()
+		return errs.New(errs.Unauthenticated, "the signed request was used before, and the cluster takes each only once")
+	case err != nil:
+		return errs.Wrap(errs.Unavailable, err, "the signed request cannot be noted now; try again")
+	}
+	return nil
 }
 
 // legacy holds a cluster of the legacy integration to what it needs: its own

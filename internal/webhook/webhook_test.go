@@ -564,8 +564,29 @@ func TestProofOfPossession(t *testing.T) {
 			t.Errorf("%s is let in", name)
 		}
 	}
+	// The strict switch takes each signed request once, and a validity of the
+	// cluster's own counts from ts.
 	w.update(func(tx *store.Tx) error {
-		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error { c.ProofOfPossession = false; return nil })
+		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error { c.ProofOnce, c.ProofValidity = true, time.Minute; return nil })
+	})
+	once := sign(mine, bound, id, now)
+	if got := w.review(once); !got.Authenticated {
+		t.Errorf("the first sight: %+v", got)
+	}
+	if got := w.review(once); got.Authenticated || !strings.Contains(got.Error, "used before") {
+		t.Errorf("a second sight, with the strict switch: %+v", got)
+	}
+	if got := w.review(sign(mine, bound, id, now)); !got.Authenticated {
+		t.Errorf("signed anew: %+v", got)
+	}
+	if got := w.review(sign(mine, bound, id, now.Add(-61*time.Second))); got.Authenticated {
+		t.Error("older than the cluster's validity, and let in")
+	}
+	w.update(func(tx *store.Tx) error {
+		return state.Clusters.Modify(tx, key, func(c *state.Cluster) error {
+			c.ProofOfPossession, c.ProofOnce, c.ProofValidity = false, false, 0
+			return nil
+		})
 	})
 	if got := w.review(good); got.Authenticated {
 		t.Error("a shell is let in where bearer tokens are asked for")

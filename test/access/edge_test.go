@@ -40,7 +40,8 @@ type office struct {
 	http   *http.Client
 }
 
-func newOffice(t *testing.T) *office {
+// tools returns the directory of the project's binaries.
+func tools(t *testing.T) string {
 	t.Helper()
 	bin := os.Getenv("ENTRANCE_BIN")
 	if bin == "" {
@@ -55,7 +56,12 @@ func newOffice(t *testing.T) *office {
 			t.Fatalf("%s is missing: run make build: %v", name, err)
 		}
 	}
-	o := &office{t: t, bin: bin, dir: t.TempDir()}
+	return bin
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	o := &office{t: t, bin: tools(t), dir: t.TempDir()}
 	o.must(os.Chmod(o.dir, 0o700))
 	o.start()
 	t.Cleanup(func() {

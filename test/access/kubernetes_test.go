@@ -27,6 +27,8 @@ func TestRealCluster(t *testing.T) {
 	k := cloud.StartCluster(t, entrancetest.ClusterOptions{AzureRBAC: true})
 	t.Run("Kubernetes RBAC", func(t *testing.T) { kubernetesRBAC(t, k) })
 	t.Run("the four roles", func(t *testing.T) { fourRoles(t, cloud, k) })
+
+	t.Run("proof of possession", func(t *testing.T) { proof(t, cloud, k) })
 	t.Run("a condition that cannot be read is refused", func(t *testing.T) { badCondition(t, cloud, k) })
 }
 

@@ -313,6 +313,14 @@ const (
 	TagStrictSubresources       = "entrance:strict-subresources"
 	TagCustomResourceConditions = "entrance:custom-resource-conditions"
 	TagProofOfPossession        = "entrance:proof-of-possession"
+	TagProofOnce                = "entrance:proof-of-possession-once"
+	TagProofValidity            = "entrance:proof-of-possession-validity" // a duration such as 5m
+)
+
+// Bounds of TagProofValidity.
+const (
+	minProofValidity = 30 * time.Second
+	maxProofValidity = time.Hour
 )
 
 // switches reads them, and refuses a value that could be taken for either.
@@ -332,6 +340,7 @@ func readSwitches(doc wire.Document, rec *state.Cluster) error {
 		{TagStrictSubresources, &rec.StrictSubresources},
 		{TagCustomResourceConditions, &rec.CustomResourceConditions},
 		{TagProofOfPossession, &rec.ProofOfPossession},
+		{TagProofOnce, &rec.ProofOnce},
 	} {
 		*s.into = false
 		for k, v := range tags {
@@ -345,6 +354,16 @@ func readSwitches(doc wire.Document, rec *state.Cluster) error {
 			default:
 				return wire.Bad("InvalidTagValue", "The tag '%s' must be true or false.", s.tag)
 			}
+		}
+	}
+	rec.ProofValidity = 0
+	for k, v := range tags {
+		if strings.EqualFold(k, TagProofValidity) && v != "" {
+			d, err := time.ParseDuration(v)
+			if err != nil || d < minProofValidity || d > maxProofValidity {
+				return wire.Bad("InvalidTagValue", "The tag '%s' must be a duration from %s to %s, such as 5m.", TagProofValidity, minProofValidity, maxProofValidity)
+			}
+			rec.ProofValidity = d
 		}
 	}
 	return nil
