@@ -16,8 +16,10 @@ import (
 
 	"github.com/entrance-id/entrance/internal/cli/account"
 	"github.com/entrance-id/entrance/internal/cli/ad"
+	"github.com/entrance-id/entrance/internal/cli/aks"
 	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cli/group"
+	"github.com/entrance-id/entrance/internal/cli/identity"
 	"github.com/entrance-id/entrance/internal/cli/pim"
 	"github.com/entrance-id/entrance/internal/cli/policy"
 	"github.com/entrance-id/entrance/internal/cli/role"
@@ -103,11 +105,20 @@ Ask how it is:                      entrance status`,
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAKS(e), newAccess(e), newCluster(e), newTenant(e), newIdentity(e), newLogs(e),
+		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAccess(e), newCluster(e), newTenant(e), newLogs(e),
 		newApply(e), newExport(e), newDoctor(e),
 	)
 	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
-	root.AddCommand(account.NewLogin(a), account.NewLogout(a), account.New(a), group.New(a), ad.New(a), role.New(a), pim.New(a), policy.New(a))
+	root.AddCommand(
+		account.NewLogin(a), account.NewLogout(a), account.New(a),
+		group.New(a),
+		ad.New(a),
+		role.New(a),
+		aks.New(a),
+		identity.New(a, newIdentityTry(e)),
+		pim.New(a),
+		policy.New(a),
+	)
 	refuseArguments(root)
 	return root
 }

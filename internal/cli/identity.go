@@ -9,12 +9,6 @@ import (
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newIdentity(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "identity", Short: "Work with managed identities"}
-	c.AddCommand(newIdentityTry(e))
-	return c
-}
-
 func newIdentityTry(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "try",

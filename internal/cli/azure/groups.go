@@ -2,8 +2,10 @@ package azure
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armsubscriptions"
 	"github.com/spf13/cobra"
@@ -62,4 +64,14 @@ func LocationNames(ctx context.Context, s *Session) ([]string, error) {
 		names = append(names, str(l.Name)+"\t"+str(l.DisplayName))
 	}
 	return names, nil
+}
+
+// SplitID takes the resource group and the name out of the id of a resource of a
+// type such as Microsoft.ManagedIdentity/userAssignedIdentities.
+func SplitID(id, kind string) (group, name string, ok bool) {
+	parsed, err := arm.ParseResourceID(id)
+	if err != nil || !strings.EqualFold(parsed.ResourceType.String(), kind) {
+		return "", "", false
+	}
+	return parsed.ResourceGroupName, parsed.Name, true
 }

@@ -5,110 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
 )
-
-func newAKS(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "aks", Short: "Work with managed clusters"}
-	c.AddCommand(newGetCredentials(e))
-	return c
-}
-
-func newGetCredentials(e *env) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "get-credentials",
-		Short: "Write the kubeconfig of a cluster",
-		Long: `Fetch the kubeconfig of a cluster from Azure Resource Manager and write it to a file.
-The call is made as the service principal of the credentials file, which the owner of
-the data directory can read. An existing file is only replaced with --overwrite-existing.`,
-	}
-	dir := dataDir(c)
-	group := c.Flags().StringP("resource-group", "g", "", "resource group of the cluster")
-	name := c.Flags().StringP("name", "n", "", "name of the cluster")
-	file := c.Flags().StringP("file", "f", "", "file to write; - for standard output (default $KUBECONFIG or ~/.kube/config)")
-	admin := c.Flags().BoolP("admin", "a", false, "the cluster's local administrator instead of a user who signs in")
-	format := c.Flags().String("format", "", "exec or azure")
-	overwrite := c.Flags().Bool("overwrite-existing", false, "replace the file if it exists")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *group == "" || *name == "" {
-			return usageError{fmt.Errorf("--resource-group and --name are required")}
-		}
-		s, err := server.ReadStatus(c.Context(), *dir)
-		if err != nil {
-			return err
-		}
-		arm, err := newARM(c.Context(), s)
-		if err != nil {
-			return err
-		}
-		call, query := "listClusterUserCredential", url.Values{"api-version": {"2025-03-01"}}
-		if *admin {
-			call = "listClusterAdminCredential"
-		}
-		if *format != "" {
-			query.Set("format", *format)
-		}
-		path := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.ContainerService/managedClusters/%s/%s",
-			s.SubscriptionID, url.PathEscape(*group), url.PathEscape(*name), call)
-		var answer struct {
-			Kubeconfigs []struct{ Value string } `json:"kubeconfigs"`
-		}
-		if err := arm.post(c.Context(), path+"?"+query.Encode(), &answer); err != nil {
-			return err
-		}
-		if len(answer.Kubeconfigs) == 0 {
-			return errs.New(errs.NotFound, "No Kubernetes credentials found.")
-		}
-		config, err := base64.StdEncoding.DecodeString(answer.Kubeconfigs[0].Value)
-		if err != nil {
-			return errs.Wrap(errs.Internal, err, "The answer is not a kubeconfig")
-		}
-		return writeKubeconfig(e, *file, *name, config, *overwrite)
-	}
-	return c
-}
-
-func writeKubeconfig(e *env, file, name string, config []byte, overwrite bool) error {
-	if file == "-" {
-		_, err := e.out.Write(config)
-		return err
-	}
-	if file == "" {
-		file = filepath.SplitList(os.Getenv("KUBECONFIG") + string(filepath.ListSeparator))[0]
-	}
-	if file == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return err
-		}
-		file = filepath.Join(home, ".kube", "config")
-	}
-	if _, err := os.Stat(file); err == nil && !overwrite {
-		return errs.New(errs.Exists, "%s exists. Write to another file with --file, or replace it with --overwrite-existing.", file)
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	if err := server.WriteFile(file, config, 0o600); err != nil {
-		return err
-	}
-	fmt.Fprintf(e.out, "Wrote %q as current context to %s\n", name, file)
-	return nil
-}
 
 // armClient calls Resource Manager as the service principal of the credentials
 // file.
