@@ -53,11 +53,13 @@ const (
 	chrome       = "Chromium"
 
 	originalKubelogin = "Azure/kubelogin"
+	goOIDC            = "go-oidc, golang.org/x/oauth2"
 )
 
 var modules = map[string]string{
 	azidentityGo: "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
 	msalGo:       "github.com/AzureAD/microsoft-authentication-library-for-go",
+	goOIDC:       "github.com/coreos/go-oidc/v3",
 }
 
 var versions sync.Map
@@ -76,7 +78,7 @@ func versionOf(client string) string {
 		return strings.TrimSpace(string(out))
 	}
 	switch client {
-	case azidentityGo, msalGo:
+	case azidentityGo, msalGo, goOIDC:
 		v = strings.TrimPrefix(run("go", "list", "-m", "-f", "{{.Version}}", modules[client]), "v")
 	case msalNode, identityNode:
 		var p struct{ Version string }
