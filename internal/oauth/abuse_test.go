@@ -3,8 +3,10 @@ package oauth_test
 import (
 	"context"
 	"encoding/base64"
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -606,6 +608,37 @@ func TestPolicyEverywhere(t *testing.T) {
 				t.Errorf("report-only: %+v", f)
 			}
 		})
+	}
+}
+
+// TestRefusedOnPage: a person whom policy refuses reads why, and the client is
+// told when they go back, once and in words that nobody else can put there.
+func TestRefusedOnPage(t *testing.T) {
+	r := newRig(t)
+	b := r.Browser().Get(authorizeURL(r.Cloud)).SignIn("ann@contoso.example")
+	b.Answer()
+	r.Policy.Set(t, `{"id":"11111111-1111-1111-1111-111111111111","displayName":"block","state":"enabled","conditions":{"users":{"includeUsers":["All"]},"applications":{"includeApplications":["All"]}},"grantControls":{"operator":"OR","builtInControls":["block"]}}`)
+	r.Events()
+	b.Get(authorizeURL(r.Cloud)).On("error")
+	m := regexp.MustCompile(`class="button" href="([^"]+)">Back to the application`).FindStringSubmatch(b.Body)
+	if m == nil || !strings.Contains(b.Text(), "AADSTS53003") || !strings.Contains(b.Text(), "Your organization's policy") {
+		t.Fatalf("page: %s", b.Body)
+	}
+	back := html.UnescapeString(m[1])
+	b.Get(back)
+	if f := fromBrowser(b); f.where != "redirect" || f.code != 53003 || f.oauth != "access_denied" || b.Answer().Get("state") != "st" || b.Answer().Get("code") != "" {
+		t.Errorf("%+v", f)
+	}
+	if events := r.Events(); len(events) != 1 || events[0].Code != 53003 {
+		t.Errorf("the log has %d entries: %+v", len(events), events)
+	}
+	// The way back is that request's own.
+	if b.Get(strings.Replace(back, "state=st", "state=other", 1)); b.Left != nil {
+		t.Errorf("with another state it led to %v", b.Left)
+	}
+	// Where nobody is asked nobody reads a page.
+	if f := fromBrowser(b.Get(authorizeURL(r.Cloud, "prompt", "none"))); f.where != "redirect" || f.code != 53003 || f.oauth != "interaction_required" {
+		t.Errorf("prompt=none: %+v", f)
 	}
 }
 

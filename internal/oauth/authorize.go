@@ -48,6 +48,20 @@ type backState struct {
 	Started   time.Time `json:"s"`
 	Consented bool      `json:"c,omitempty"`
 	Denied    bool      `json:"x,omitempty"`
+	// Refused is what the person has been shown and the client is told now.
+	Refused *refused `json:"e,omitempty"`
+}
+
+// refused is a refusal that a page has shown.
+type refused struct {
+	Code   aadsts.Code `json:"c"`
+	OAuth  string      `json:"o"`
+	Text   string      `json:"t"`
+	Claims string      `json:"q,omitempty"`
+}
+
+func (r *refused) err() error {
+	return &aadsts.Error{Code: r.Code, OAuth: r.OAuth, Text: r.Text, Claims: r.Claims}
 }
 
 // maxInteraction is how long a person may take.
@@ -288,6 +302,9 @@ func (p *Provider) authorized(c *call, g *grant.Grant, a *authorization) (bool, 
 	if a.back.Denied {
 		return false, fault(65004)
 	}
+	if r := a.back.Refused; r != nil {
+		return false, r.err()
+	}
 	back, err := p.backTo(c, a.back)
 	if err != nil {
 		return false, err
@@ -373,6 +390,11 @@ func (p *Provider) answerTokens(c *call, g *grant.Grant, a *authorization) error
 		out = append(out, [2]string{"state", a.state})
 	}
 	out = append(out, [2]string{"session_state", g.Who.Session})
+	if app := g.Client.App; app != nil && app.Web.LogoutURL != "" {
+		if err := p.cfg.SignIn.Entered(c.R, g.Tenant.ID, app.AppID); err != nil {
+			return err
+		}
+	}
 	p.audit(c, g, nil)
 	p.send(c, a, out)
 	return nil
@@ -387,17 +409,26 @@ func (p *Provider) answerError(c *call, a *authorization, err error) error {
 	switch e.Code {
 	case 65001:
 		e = e.Called("interaction_required")
-	case 50105, 50020, 50057, 90094:
+	case 50105, 50020, 50057, 90094, 50005, 50131, 53000, 53001, 53003, 530002, 530003:
 		// A person can do something about these, the client cannot: shown, and
-		// sent only where nobody is asked.
-		if !slices.Contains(a.prompt, "none") {
-			return err
+		// sent where nobody is asked, or when the person goes back.
+		if slices.Contains(a.prompt, "none") || a.back.Refused != nil {
+			break
 		}
+		shown := a.back
+		shown.Refused = &refused{e.Code, e.OAuth, e.Text, e.Claims}
+		var failed error
+		if c.back, failed = p.backTo(c, shown); failed != nil {
+			return failed
+		}
+		return err
 	}
 	if slices.Contains(a.prompt, "none") && e.Code == 50058 {
 		e.OAuth = "login_required"
 	}
-	p.audit(c, c.g, e)
+	if a.back.Refused == nil { // else the log has it
+		p.audit(c, c.g, e)
+	}
 	p.record(c, e)
 	out := [][2]string{
 		{"error", e.OAuth}, {"error_description", e.Describe(c.Trace, c.Correlation, c.Now)},

@@ -20,6 +20,8 @@ type call struct {
 
 	device *conditionalaccess.Device // that the request has proven
 	asked  bool                      // whether that is known: a proof works once
+
+	back string // path by which a person who is shown an error goes back to the client
 }
 
 // attempt begins a grant, so that what goes wrong from here on is logged.
@@ -44,7 +46,7 @@ func (p *Provider) fail(c *call, err error) {
 		if e.Status == http.StatusInternalServerError {
 			text = "Something went wrong on our side."
 		}
-		p.cfg.SignIn.Fail(c.W, c.R, e.Status, int(e.Code), text, c.Trace, c.Correlation, c.Now)
+		p.cfg.SignIn.Fail(c.W, c.R, e.Status, int(e.Code), text, c.Trace, c.Correlation, c.Now, c.back)
 		return
 	}
 	c.Refuse(p.log, p.base, e)

@@ -166,6 +166,9 @@ func (p *Provider) consentForAll(c *call, g *grant.Grant, a *authorization) (boo
 	if a.back.Denied {
 		return false, fault(65004)
 	}
+	if r := a.back.Refused; r != nil {
+		return false, r.err()
+	}
 	back, err := p.backTo(c, a.back)
 	if err != nil {
 		return false, err

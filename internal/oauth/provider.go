@@ -39,6 +39,9 @@ type SignIn interface {
 	// Session returns what the browser is signed in to, or nil. Accounts of
 	// users who are disabled, deleted or revoked since are left out.
 	Session(r *http.Request) (*state.Session, error)
+	// Entered notes that an application was signed in to with the browser's
+	// session, and is to be told when that ends.
+	Entered(r *http.Request, tenant directory.TenantID, client directory.AppID) error
 	// Ask sends the browser to the pages with a question. The pages come back
 	// to the question's Return or Cancel.
 	Ask(w http.ResponseWriter, r *http.Request, ask *state.Ask)
@@ -46,8 +49,9 @@ type SignIn interface {
 	// response mode form_post.
 	Post(w http.ResponseWriter, r *http.Request, action string, fields [][2]string)
 	// Fail shows an error that must not be sent to the client: an AADSTS code,
-	// what went wrong, and the ids that find it in the log.
-	Fail(w http.ResponseWriter, r *http.Request, status, code int, message, trace, correlation string, at time.Time)
+	// what went wrong, and the ids that find it in the log. back, if not empty,
+	// is a path on this server by which the person goes back to the client.
+	Fail(w http.ResponseWriter, r *http.Request, status, code int, message, trace, correlation string, at time.Time, back string)
 	// Done shows that a sign-in for another device is complete, or refused.
 	Done(w http.ResponseWriter, r *http.Request, clientName string, approved bool)
 	// SignOut ends the browser's session, or shows that there is none. When

@@ -30,11 +30,11 @@ func (s *Server) plain(w http.ResponseWriter, r *http.Request) *view {
 }
 
 // Fail shows an error of the protocol that must not be sent to the client.
-func (s *Server) Fail(w http.ResponseWriter, r *http.Request, status, code int, message, trace, correlation string, at time.Time) {
+func (s *Server) Fail(w http.ResponseWriter, r *http.Request, status, code int, message, trace, correlation string, at time.Time, back string) {
 	title := "Sorry, we could not sign you in"
 	s.plain(w, r).show("error", status, map[string]any{
 		"Title": title, "Text": message, "Code": "AADSTS" + strconv.Itoa(code), "Trace": trace, "Correlation": correlation,
-		"At": at.UTC().Format("2006-01-02 15:04:05 UTC"), "Advice": advice(code),
+		"At": at.UTC().Format("2006-01-02 15:04:05 UTC"), "Advice": advice(code), "Cancel": back,
 	})
 }
 
@@ -47,7 +47,7 @@ func advice(code int) string {
 		return "Ask your administrator to give you access to the application."
 	case 90094, 65001:
 		return "Ask your administrator to approve the application."
-	case 53003, 53000, 53001, 530002, 530003, 50005:
+	case 53003, 53000, 53001, 530002, 530003, 50005, 50131:
 		return "Your organization's policy does not allow this sign-in from here. Try from a device or a place that it allows, or ask your administrator."
 	case 50057:
 		return "Ask your administrator to enable your account."
@@ -95,13 +95,14 @@ func (s *Server) SignOut(w http.ResponseWriter, r *http.Request, next string) {
 		v.redirect("/login/signout")
 		return
 	}
-	if err := s.endSession(w, r); err != nil {
+	tell, err := s.endSession(w, r)
+	if err != nil {
 		s.log.Error("sign-out", "error", err)
 		v.show("error", http.StatusServiceUnavailable, map[string]any{"Title": "We could not sign you out", "Text": "Try again in a moment."})
 		return
 	}
-	if next == "" {
-		v.show("signedout", http.StatusOK, map[string]any{"Title": "You are signed out"})
+	if next == "" || len(tell) > 0 {
+		v.signedOut(tell, next)
 		return
 	}
 	w.Header().Set("Referrer-Policy", "no-referrer")
@@ -115,7 +116,7 @@ func (s *Server) showSignOut(v *view) error {
 		return err
 	}
 	if session == nil || len(session.Accounts) == 0 {
-		v.show("signedout", http.StatusOK, map[string]any{"Title": "You are signed out"})
+		v.signedOut(nil, "")
 		return nil
 	}
 	v.show("signout", http.StatusOK, map[string]any{"Title": "Sign out", "Accounts": v.accounts(session, "")})
@@ -123,11 +124,23 @@ func (s *Server) showSignOut(v *view) error {
 }
 
 func (s *Server) postSignOut(v *view) error {
-	if err := s.endSession(v.w, v.r); err != nil {
+	tell, err := s.endSession(v.w, v.r)
+	if err != nil {
 		return err
+	}
+	if len(tell) > 0 {
+		v.signedOut(tell, "")
+		return nil
 	}
 	v.redirect("/login/signout")
 	return nil
+}
+
+// signedOut shows that nobody is signed in any more. Applications are told in
+// frames of their own, since their cookies are needed; then the browser goes on
+// to next, if there is one.
+func (v *view) signedOut(tell []string, next string) {
+	v.show("signedout", http.StatusOK, map[string]any{"Title": "You are signed out", "Tell": tell, "Next": next})
 }
 
 // account is an account as a page shows it.

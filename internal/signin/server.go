@@ -18,6 +18,7 @@ import (
 	"github.com/entrance-id/entrance/internal/password"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
+	"github.com/entrance-id/entrance/internal/token"
 )
 
 //go:embed assets/*.css assets/*.js
@@ -55,6 +56,8 @@ type Config struct {
 	Sealer  *state.Sealer
 	Hasher  *password.Hasher
 	Devices Devices
+	// Names are the issuer names of tokens. V2 defaults to BaseURL.
+	Names token.Issuers
 	// Audit is called for each failed attempt, before the answer.
 	Audit  func(context.Context, Attempt)
 	Limits Limits
@@ -88,6 +91,9 @@ func New(cfg Config) (*Server, error) {
 		cfg.Audit = func(context.Context, Attempt) {}
 	}
 	cfg.Limits.defaults()
+	if cfg.Names.V2 == "" {
+		cfg.Names.V2 = strings.TrimSuffix(cfg.BaseURL, "/")
+	}
 	s := &Server{cfg: cfg, store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, base: base}
 	if s.passkey, err = newPasskey(base); err != nil {
 		return nil, errs.Wrap(errs.Internal, err, "signin: passkeys")

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
+	"github.com/entrance-id/entrance/internal/token"
 )
 
 // Cookies. __Host- keeps other hosts and plain HTTP from setting them.
@@ -218,15 +220,72 @@ func (v *view) pick(tenant directory.TenantID, user directory.ObjectID) error {
 	})
 }
 
-// endSession ends the browser's session everywhere.
-func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
+// maxEntered bounds how many applications a sign-out tells.
+const maxEntered = 50
+
+// Entered notes that an application was signed in to with the browser's session,
+// so that it is told of the session's end. Only those with an address for that
+// are worth a note.
+func (s *Server) Entered(r *http.Request, tenant directory.TenantID, client directory.AppID) error {
 	c, err := r.Cookie(sessionCookie)
 	if err != nil {
 		return nil
 	}
-	setCookie(w, sessionCookie, "", 0)
-	if _, err := state.Sessions.Take(r.Context(), s.store, hash(c.Value)); err != nil && !errs.Is(err, errs.NotFound) {
+	e := state.Entered{Client: client, Tenant: tenant}
+	id := hash(c.Value)
+	session, err := state.Sessions.GetFresh(r.Context(), s.store, id)
+	if errs.Is(err, errs.NotFound) || err == nil && slices.Contains(session.Entered, e) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return nil
+	err = s.store.Update(r.Context(), func(tx *store.Tx) error {
+		return state.Sessions.Modify(tx, id, func(s *state.Session) error {
+			if !slices.Contains(s.Entered, e) && len(s.Entered) < maxEntered {
+				s.Entered = append(s.Entered, e)
+			}
+			return nil
+		})
+	})
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// endSession ends the browser's session everywhere. It returns the addresses at
+// which applications want to be told, each with who ended what.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) (tell []string, err error) {
+	c, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return nil, nil
+	}
+	setCookie(w, sessionCookie, "", 0)
+	session, err := state.Sessions.Take(r.Context(), s.store, hash(c.Value))
+	if errs.Is(err, errs.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	view := s.store.View()
+	for _, e := range session.Entered {
+		app, err := state.FindApplication(view, e.Client)
+		if err != nil {
+			continue // deleted since
+		}
+		// OpenID Connect Front-Channel Logout 1.0, section 2: iss and sid join the
+		// query that the address has.
+		u, err := url.Parse(app.Web.LogoutURL)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		q := u.Query()
+		q.Set("iss", s.cfg.Names.Name(token.V2, e.Tenant))
+		q.Set("sid", session.Public)
+		u.RawQuery = q.Encode()
+		tell = append(tell, u.String())
+	}
+	return tell, nil
 }

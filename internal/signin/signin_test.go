@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -351,6 +353,70 @@ func TestSignOut(t *testing.T) {
 		t.Errorf("left for %v", b.Left)
 	}
 	b.Get(request(c)).On("name")
+}
+
+// TestFrontChannelLogout: the applications that were signed in to are told of the
+// sign-out, with whose session it was, and nobody else is.
+func TestFrontChannelLogout(t *testing.T) {
+	c := harness.Start(t)
+	web := func(name, out string) *directory.Application {
+		app, _ := c.AddApp(name, func(a *directory.Application) {
+			a.Web.RedirectURIs, a.Web.LogoutURL = []string{"https://" + name + ".example/cb"}, out
+			a.Optional.IDToken = []directory.OptionalClaim{{Name: "sid"}}
+			a.Credentials.Passwords = []directory.Password{c.Secret(name + "-secret")}
+		})
+		c.Update(func(tx *store.Tx) error {
+			sp, err := state.FindServicePrincipal(tx, c.Tenant.ID, app.AppID)
+			if err != nil {
+				return err
+			}
+			graph, err := state.FindServicePrincipal(tx, c.Tenant.ID, directory.Graph)
+			if err != nil {
+				return err
+			}
+			return state.Consent(tx, c.Tenant.ID, sp.ID, graph.ID, "", []string{"openid"})
+		})
+		return app
+	}
+	shop, quiet := web("shop", "https://shop.example/out?x=1"), web("quiet", "")
+	web("stranger", "https://stranger.example/out")
+	open := func(b *harness.Browser, app *directory.Application, name string) *harness.Browser {
+		return b.Get("/" + string(c.Tenant.ID) + "/oauth2/v2.0/authorize?" + url.Values{"client_id": {string(app.AppID)}, "response_type": {"code"},
+			"scope": {"openid"}, "redirect_uri": {"https://" + name + ".example/cb"}}.Encode())
+	}
+	other := open(c.Browser(), shop, "shop").SignIn(ann)
+	other.Answer()
+	b := open(c.Browser(), quiet, "quiet").SignIn(ann)
+	b.Answer()
+	code := open(b, shop, "shop").Answer().Get("code")
+	id := c.Post(c.TokenPath(), "grant_type", "authorization_code", "client_id", string(shop.AppID), "client_secret", "shop-secret", "code", code, "redirect_uri", "https://shop.example/cb").Want(c).Text("id_token")
+	var claims struct{ Sid, Iss string }
+	raw, err := base64.RawURLEncoding.DecodeString(strings.Split(id, ".")[1])
+	if err != nil || json.Unmarshal(raw, &claims) != nil || claims.Sid == "" {
+		t.Fatalf("ID token %s", raw)
+	}
+	frame := "https://shop.example/out?" + url.Values{"x": {"1"}, "iss": {claims.Iss}, "sid": {claims.Sid}}.Encode()
+
+	b.Get("/common/oauth2/v2.0/logout").On("signout").Submit(nil).On("signedout")
+	if n := strings.Count(b.Body, "<iframe"); n != 1 || !strings.Contains(html.UnescapeString(b.Body), `src="`+frame+`"`) {
+		t.Errorf("%d frames, want one of %s: %s", n, frame, b.Body)
+	}
+	if csp := b.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "frame-src https://shop.example;") {
+		t.Errorf("policy: %s", csp)
+	}
+	b.Get("/login/signout").On("signedout")
+	if strings.Contains(b.Body, "<iframe") || strings.Contains(b.Header.Get("Content-Security-Policy"), "frame-src") {
+		t.Errorf("told twice: %s", b.Body)
+	}
+	// The browser beside it is still signed in. Its sign-out by the application
+	// itself tells first, and goes on to the application's own page.
+	open(other, shop, "shop").Answer()
+	other.Get("/common/oauth2/v2.0/logout?client_id=" + string(shop.AppID) + "&post_logout_redirect_uri=https%3A%2F%2Fshop.example%2Fcb&state=x").On("signedout")
+	body := html.UnescapeString(other.Body)
+	if !strings.Contains(body, `<iframe`) || strings.Contains(body, claims.Sid) || !strings.Contains(body, `url=https://shop.example/cb?state=x`) || !strings.Contains(body, `href="https://shop.example/cb?state=x"`) {
+		t.Errorf("page: %s", body)
+	}
+	open(other, shop, "shop").On("name")
 }
 
 // TestForgery is the pages' part of abuse case 24: framing, forms from

@@ -201,8 +201,8 @@ func (v *view) back(path string) error {
 }
 
 // headers sets what every answer has. forms is an origin that forms may lead to
-// besides this server.
-func (v *view) headers(forms string) {
+// besides this server, frames are addresses that the page shows in frames.
+func (v *view) headers(forms string, frames ...string) {
 	h := v.w.Header()
 	h.Set("Cache-Control", "no-store, no-cache")
 	h.Set("Pragma", "no-cache")
@@ -218,7 +218,20 @@ func (v *view) headers(forms string) {
 	if safeOrigin(forms) {
 		action += " " + forms
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action "+action+"; base-uri 'none'; frame-ancestors 'none'")
+	framed := ""
+	for _, f := range frames {
+		u, err := url.Parse(f)
+		if err != nil {
+			continue
+		}
+		if origin := u.Scheme + "://" + u.Host; safeOrigin(origin) && !strings.Contains(framed+" ", " "+origin+" ") {
+			framed += " " + origin
+		}
+	}
+	if framed != "" {
+		framed = " frame-src" + framed + ";"
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self';"+framed+" form-action "+action+"; base-uri 'none'; frame-ancestors 'none'")
 }
 
 // safeOrigin keeps what is not an origin out of a header.
@@ -252,7 +265,8 @@ func (v *view) show(name string, status int, data map[string]any) {
 		return
 	}
 	forms, _ := data["Forms"].(string)
-	v.headers(forms)
+	frames, _ := data["Tell"].([]string)
+	v.headers(forms, frames...)
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(status)
 	v.w.Write(b.Bytes())

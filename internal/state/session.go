@@ -17,6 +17,14 @@ type Session struct {
 	Accounts   []SignedIn `json:"accounts"`
 	Persistent bool       `json:"persistent,omitempty"`
 	Expires    time.Time  `json:"expires"`
+	// Entered are the applications that want to know when the session ends.
+	Entered []Entered `json:"entered,omitempty"`
+}
+
+// Entered is an application that was signed in to with a session, in a tenant.
+type Entered struct {
+	Client directory.AppID    `json:"client"`
+	Tenant directory.TenantID `json:"tenantId"`
 }
 
 // SignedIn is one account of a session and what was really proven for it.

@@ -127,23 +127,39 @@ func onPage(name string) step {
 // app is a web application that receives answers.
 type app struct {
 	*httptest.Server
-	got chan url.Values
+	got chan url.Values // at the redirect URI
+	out chan url.Values // at the address for sign-outs
 }
 
 func newApp(t *testing.T) *app {
-	a := &app{got: make(chan url.Values, 4)}
+	a := &app{got: make(chan url.Values, 4), out: make(chan url.Values, 4)}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/cb" {
+		switch r.ParseForm(); r.URL.Path {
+		case "/cb":
+			a.got <- r.Form
+		case "/out":
+			a.out <- r.Form
+		default:
 			http.NotFound(w, r)
 			return
 		}
-		r.ParseForm()
-		a.got <- r.Form
 		w.Header().Set("Content-Type", "text/html")
 		w.Write([]byte(`<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>app</title><h1 id="app">Welcome back</h1>`))
 	}))
 	t.Cleanup(a.Close)
 	return a
+}
+
+// answer returns what the application was sent.
+func (a *app) answer(t *testing.T) url.Values {
+	t.Helper()
+	select {
+	case v := <-a.got:
+		return v
+	case <-time.After(stepTime):
+		t.Fatal("the application got nothing")
+		return nil
+	}
 }
 
 func (a *app) url() string { return strings.Replace(a.URL, "127.0.0.1", "localhost", 1) + "/cb" }
@@ -165,15 +181,16 @@ func (a *app) request(c *harness.Cloud, client *directory.Application, change ..
 func (a *app) register(c *harness.Cloud) *directory.Application {
 	client, _ := c.AddApp("Shop", func(r *directory.Application) {
 		r.Web.RedirectURIs = []string{"http://localhost/cb"}
+		r.Web.LogoutURL = strings.TrimSuffix(a.url(), "/cb") + "/out"
 		r.Credentials.Passwords = []directory.Password{c.Secret("shop-secret")}
 	})
 	return client
 }
 
 // TestChromium signs in with a real browser: the forms, the policy about where
-// forms may lead, consent, and the self-sending answer.
+// forms may lead, consent, the self-sending answer, and the sign-out that tells.
 func TestChromium(t *testing.T) {
-	completes(t, chrome, "password, consent, answers by query and form_post")
+	completes(t, chrome, "password, consent, answers by query and form_post, front-channel logout")
 	c := harness.Start(t)
 	ctx := chromium(t, c)
 	a := newApp(t)
@@ -187,14 +204,19 @@ func TestChromium(t *testing.T) {
 			run(t, ctx, onPage("consent"), press(`button[value="accept"]`))
 		}
 		run(t, ctx, chromedp.WaitVisible(chromedp.CSS("#app")))
-		select {
-		case v := <-a.got:
-			if v.Get("code") == "" || v.Get("state") != "st" {
-				t.Errorf("%s: the application got %v", mode, v)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: the application got nothing", mode)
+		if v := a.answer(t); v.Get("code") == "" || v.Get("state") != "st" {
+			t.Errorf("%s: the application got %v", mode, v)
 		}
+	}
+	// Signing out tells the application, in a frame.
+	run(t, ctx, chromedp.Navigate(c.URL+"/common/oauth2/v2.0/logout"), onPage("signout"), press("button.main"), onPage("signedout"))
+	select {
+	case v := <-a.out:
+		if v.Get("sid") == "" || v.Get("iss") != c.URL+"/"+string(c.Tenant.ID)+"/v2.0" {
+			t.Errorf("at the sign-out the application was told %v", v)
+		}
+	case <-time.After(stepTime):
+		t.Error("the application was not told of the sign-out")
 	}
 }
 
@@ -209,14 +231,8 @@ func TestChromiumPasskey(t *testing.T) {
 	c.Policy.Set(t, `{"id":"11111111-1111-1111-1111-111111111111","displayName":"strong","state":"enabled","conditions":{"users":{"includeUsers":["All"]},"applications":{"includeApplications":["All"]}},"grantControls":{"operator":"OR","builtInControls":[],"authenticationStrength":{"id":"`+conditionalaccess.StrengthPhishingResistant+`"}}}`)
 	got := func() string {
 		t.Helper()
-		select {
-		case v := <-a.got:
-			r := c.Post(c.TokenPath(), "grant_type", "authorization_code", "client_id", string(client.AppID), "client_secret", "shop-secret", "code", v.Get("code"), "redirect_uri", a.url(), "code_verifier", verifier).Want(c)
-			return r.Text("id_token")
-		case <-time.After(10 * time.Second):
-			t.Fatal("the application got nothing")
-			return ""
-		}
+		r := c.Post(c.TokenPath(), "grant_type", "authorization_code", "client_id", string(client.AppID), "client_secret", "shop-secret", "code", a.answer(t).Get("code"), "redirect_uri", a.url(), "code_verifier", verifier).Want(c)
+		return r.Text("id_token")
 	}
 	run(t, ctx, send(webauthn.Enable, webauthn.EnableParams{}), send(webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
 		Options: &webauthn.VirtualAuthenticatorOptions{

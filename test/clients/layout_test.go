@@ -133,7 +133,14 @@ func TestChromiumLayout(t *testing.T) {
 	problem()
 	look("code-error")
 
-	// Refused by the application's registration.
+	// Refused by policy, and by the application's registration.
+	c.Policy.Set(t, forEverybody("block"))
+	open("error", a.request(c, client))
+	look("error-policy")
+	run(t, ctx, press(`a.button`), chromedp.WaitVisible(chromedp.CSS("#app")))
+	if v := a.answer(t); v.Get("error") != "access_denied" || v.Get("state") != "st" {
+		t.Errorf("the application got %v", v)
+	}
 	c.Policy.Set(t)
 	open("error", a.request(c, client, "redirect_uri", "https://evil.example/"))
 	look("error")
@@ -161,7 +168,7 @@ func TestChromiumLayout(t *testing.T) {
 	c.Policy.Set(t, forEverybody("block"))
 	open("usercode", c.URL+"/devicelogin")
 	fill("error", "#otc", code())
-	look("error-policy")
+	look("error-device")
 	c.Policy.Set(t)
 
 	// A password that has to be changed.

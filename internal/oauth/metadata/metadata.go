@@ -38,30 +38,28 @@ const cloudInstance = "microsoftonline.com"
 // Document is an openid-configuration. Its members are Entra's, and each of
 // them is true here.
 type Document struct {
-	TokenEndpoint         string   `json:"token_endpoint"`
-	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
-	JWKS                  string   `json:"jwks_uri"`
-	ResponseModes         []string `json:"response_modes_supported"`
-	SubjectTypes          []string `json:"subject_types_supported"`
-	Algorithms            []string `json:"id_token_signing_alg_values_supported"`
-	ResponseTypes         []string `json:"response_types_supported"`
-	Scopes                []string `json:"scopes_supported"`
-	Issuer                string   `json:"issuer"`
-	MultiRefreshToken     bool     `json:"microsoft_multi_refresh_token,omitempty"`
-	RequestURI            bool     `json:"request_uri_parameter_supported"`
-	UserInfo              string   `json:"userinfo_endpoint"`
-	Authorization         string   `json:"authorization_endpoint"`
-	DeviceAuthorization   string   `json:"device_authorization_endpoint"`
-	HTTPLogout            bool     `json:"http_logout_supported"`
-	FrontchannelLogout    bool     `json:"frontchannel_logout_supported"`
-	EndSession            string   `json:"end_session_endpoint"`
-	Claims                []string `json:"claims_supported"`
-	TenantRegion          *string  `json:"tenant_region_scope"`
-	CloudInstanceName     string   `json:"cloud_instance_name"`
-	CloudGraphHostName    string   `json:"cloud_graph_host_name"`
-	MSGraphHost           string   `json:"msgraph_host"`
-	RequestParameter      *bool    `json:"request_parameter_supported,omitempty"`
-	AuthorizationResponse bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
+	TokenEndpoint       string   `json:"token_endpoint"`
+	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	JWKS                string   `json:"jwks_uri"`
+	ResponseModes       []string `json:"response_modes_supported"`
+	SubjectTypes        []string `json:"subject_types_supported"`
+	Algorithms          []string `json:"id_token_signing_alg_values_supported"`
+	ResponseTypes       []string `json:"response_types_supported"`
+	Scopes              []string `json:"scopes_supported"`
+	Issuer              string   `json:"issuer"`
+	MultiRefreshToken   bool     `json:"microsoft_multi_refresh_token,omitempty"`
+	RequestURI          bool     `json:"request_uri_parameter_supported"`
+	UserInfo            string   `json:"userinfo_endpoint"`
+	Authorization       string   `json:"authorization_endpoint"`
+	DeviceAuthorization string   `json:"device_authorization_endpoint"`
+	HTTPLogout          bool     `json:"http_logout_supported"`
+	FrontchannelLogout  bool     `json:"frontchannel_logout_supported"`
+	EndSession          string   `json:"end_session_endpoint"`
+	Claims              []string `json:"claims_supported"`
+	TenantRegion        *string  `json:"tenant_region_scope"`
+	CloudInstanceName   string   `json:"cloud_instance_name"`
+	CloudGraphHostName  string   `json:"cloud_graph_host_name"`
+	MSGraphHost         string   `json:"msgraph_host"`
 }
 
 var claimsSupported = []string{
@@ -80,10 +78,12 @@ func (p *Publisher) Configuration(c *wire.Call) *Document {
 		AuthMethods:   []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		ResponseModes: []string{"query", "fragment", "form_post"},
 		SubjectTypes:  []string{"pairwise"}, Algorithms: []string{"RS256"},
-		ResponseTypes:     []string{"code", "id_token", "code id_token", "id_token token"},
-		Scopes:            []string{"openid", "profile", "email", "offline_access"},
-		Claims:            claimsSupported,
-		CloudInstanceName: cloudInstance, CloudGraphHostName: "graph.windows.net", MSGraphHost: "graph.microsoft.com",
+		ResponseTypes:      []string{"code", "id_token", "code id_token", "id_token token"},
+		Scopes:             []string{"openid", "profile", "email", "offline_access"},
+		HTTPLogout:         true,
+		FrontchannelLogout: true,
+		Claims:             claimsSupported,
+		CloudInstanceName:  cloudInstance, CloudGraphHostName: "graph.windows.net", MSGraphHost: "graph.microsoft.com",
 	}
 	if c.Tenant != nil {
 		region := Region(c.Tenant)
