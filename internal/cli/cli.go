@@ -106,7 +106,7 @@ Ask how it is:                      entrance status`,
 	})
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAccess(e), newCluster(e), newTenant(e), newLogs(e),
-		newApply(e), newExport(e), newDoctor(e),
+		newApply(e), newExport(e), newServe(e), newDoctor(e),
 	)
 	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
 	root.AddCommand(

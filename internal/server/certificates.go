@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -84,13 +85,13 @@ func (c *certificate) renew() error {
 	return nil
 }
 
-// writeBundle writes the authority's certificate alone, and together with those
-// that the system trusts, for tools whose setting replaces their own list.
-func writeBundle(p Paths, a *pki.Authority) error {
-	if err := WriteFile(p.CA(), a.PEM(), 0o644); err != nil {
+// writeBundle writes what a client of this server must trust alone, and together
+// with what the system trusts, for tools whose setting replaces their own list.
+func writeBundle(p Paths, trust []byte) error {
+	if err := WriteFile(p.CA(), trust, 0o644); err != nil {
 		return err
 	}
-	bundle := bytes.NewBuffer(a.PEM())
+	bundle := bytes.NewBuffer(slices.Clone(trust))
 	for _, name := range systemBundles {
 		if b, err := os.ReadFile(name); err == nil {
 			bundle.Write(b)

@@ -132,6 +132,11 @@ func (k localClusters) RESTConfig(key string) (*rest.Config, error) {
 
 // bootstrap makes the sample in a store that has no tenant yet.
 func (s *Server) bootstrap(ctx context.Context) (*Sample, error) {
+	if s.cfg.First != nil {
+		if err := s.makeFirst(ctx, s.cfg.First); err != nil {
+			return nil, err
+		}
+	}
 	if !s.cfg.Sample {
 		return nil, nil
 	}
@@ -230,6 +235,9 @@ func (s *Server) startClusters(ctx context.Context, sample *Sample) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if s.cfg.NoClusters {
+		return nil
 	}
 	specs, err := s.services.arm.Specs(s.store.View())
 	if err != nil {

@@ -140,6 +140,10 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	var manager arm.Clusters // nil: no clusters are run here
+	if !s.cfg.NoClusters {
+		manager = s.localClusters()
+	}
 	resourceManager := arm.New(arm.Config{
 		Store: s.store, Access: s.access, Clock: s.clock, Logger: s.log, BaseURL: base,
 		Authenticate: func(r *http.Request) (arm.Caller, error) {
@@ -153,7 +157,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 				Tenant: c.Tenant, ID: c.Object, AppID: c.ClientID(), Issued: c.Issued(), MFA: slices.Contains(c.AMR, "mfa"),
 			}, nil
 		},
-		Clusters: s.localClusters(), KubernetesVersion: kubernetesVersion, Audit: activities{records},
+		Clusters: manager, KubernetesVersion: kubernetesVersion, Audit: activities{records},
 		Privileged: v.privileged, LegacyIntegration: s.cfg.LegacyIntegration,
 	})
 	v.arm = resourceManager

@@ -23,7 +23,8 @@ type ConnectQuery struct {
 	// Style is one of cluster.Styles. Empty: webhooks.
 	Style string `json:"style,omitempty"`
 	// Webhooks is the address at which the API server reaches the webhooks.
-	// Empty: the address of this machine's own listener.
+	// Empty: the address that the server is configured with, or that of this
+	// machine's own listener.
 	Webhooks string `json:"webhooks,omitempty"`
 }
 
@@ -52,7 +53,7 @@ func (s *Server) connect(q ConnectQuery) (*ConnectAnswer, error) {
 	}
 	base := q.Webhooks
 	if base == "" {
-		base = s.webhookURL()
+		base = s.publicWebhookURL()
 	}
 	base += "/clusters/" + c.Key
 	leaf, err := s.webhookCA.Client(cluster.WebhookOrganization, c.Key, s.clock.Now(), leafLife)
@@ -67,12 +68,12 @@ func (s *Server) connect(q ConnectQuery) (*ConnectAnswer, error) {
 		Style: q.Style,
 		Key:   c.Key, Dir: q.Dir, Certificate: chain, PrivateKey: key,
 		Entra: &cluster.Entra{
-			TenantID: c.Tenant, WebhookCA: s.authority.PEM(),
+			TenantID: c.Tenant, WebhookCA: s.trust(),
 			AuthenticateURL: base + "/authenticate", AuthorizeURL: base + "/authorize", DenyURL: base + "/deny",
 		},
 	}
 	if c.WorkloadIdentity {
-		connection.Pods = &cluster.PodWebhook{URL: base + "/mutate-pods", CA: s.authority.PEM()}
+		connection.Pods = &cluster.PodWebhook{URL: base + "/mutate-pods", CA: s.trust()}
 	}
 	if c.Issuer == issuer.URL(s.baseURL(), c.Tenant, c.Key) {
 		connection.Issuer, connection.JWKSURI = c.Issuer, issuer.KeysURL(c.Issuer)
@@ -103,7 +104,7 @@ func (s *Server) tokenIssuer(c *state.Cluster) (*cluster.TokenIssuer, error) {
 	return &cluster.TokenIssuer{
 		URL:       token.Issuers{V2: base}.Name(token.V1, c.Tenant),
 		Discovery: base + "/" + string(c.Tenant) + "/.well-known/openid-configuration",
-		CA:        s.authority.PEM(), Audiences: webhook.Audiences(c),
+		CA:        s.trust(), Audiences: webhook.Audiences(c),
 	}, nil
 }
 

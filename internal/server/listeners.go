@@ -73,6 +73,16 @@ func listen(name, host string, port int, config *tls.Config, h http.Handler, log
 
 func (l *listener) port() int { return l.ln.Addr().(*net.TCPAddr).Port }
 
+// address is host:port for a client on this machine.
+func (l *listener) address() string {
+	a := l.ln.Addr().(*net.TCPAddr)
+	host := a.IP.String()
+	if a.IP.IsUnspecified() {
+		host = loopback
+	}
+	return net.JoinHostPort(host, fmt.Sprint(a.Port))
+}
+
 func (l *listener) serve(wg *sync.WaitGroup, logger *slog.Logger) {
 	wg.Go(func() {
 		var err error
@@ -96,12 +106,12 @@ func (l *listener) stop(ctx context.Context) {
 
 // tlsConfig returns the configuration of a TLS listener whose certificate get
 // returns at each handshake, so that it can be renewed while it runs.
-func tlsConfig(get func() *tls.Certificate) *tls.Config {
+func tlsConfig(get func(*tls.ClientHelloInfo) *tls.Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return get(), nil
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return get(hello), nil
 		},
 	}
 }

@@ -60,27 +60,34 @@ func (p Paths) prepare() error {
 
 // sealKey reads the key that seals secrets, or makes it in a data directory
 // that has none yet. A key is never made beside a store that was sealed with
-// another one: the store would refuse it.
-func (p Paths) sealKey() (key [32]byte, err error) {
-	b, err := os.ReadFile(p.SealKey())
+// another one: the store would refuse it. A file that is given must be there:
+// several servers share it.
+func (p Paths) sealKey(given string) (key [32]byte, err error) {
+	name := p.SealKey()
+	if given != "" {
+		name = given
+	}
+	b, err := os.ReadFile(name)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && given != "":
+		return key, errs.New(errs.Invalid, "The key file %s is missing. Make it once, for all servers of this store: (umask 077; head -c %d /dev/urandom > %s)", name, len(key), name)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(p.Store()); err == nil {
-			return key, errs.New(errs.Invalid, "The key file %s is missing. Put it back: what the store holds was sealed with it.", p.SealKey())
+			return key, errs.New(errs.Invalid, "The key file %s is missing. Put it back: what the store holds was sealed with it.", name)
 		}
 		rand.Read(key[:])
-		return key, WriteFile(p.SealKey(), key[:], 0o600)
+		return key, WriteFile(name, key[:], 0o600)
 	case err != nil:
 		return key, errs.Wrap(errs.Invalid, err, "The key file cannot be read")
 	case len(b) != len(key):
-		return key, errs.New(errs.Invalid, "The key file %s does not hold %d bytes.", p.SealKey(), len(key))
+		return key, errs.New(errs.Invalid, "The key file %s does not hold %d bytes.", name, len(key))
 	}
-	info, err := os.Stat(p.SealKey())
+	info, err := os.Stat(name)
 	if err != nil {
 		return key, err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return key, errs.New(errs.Invalid, "The key file %s may be read by others; run: chmod 600 %s", p.SealKey(), p.SealKey())
+		return key, errs.New(errs.Invalid, "The key file %s may be read by others; run: chmod 600 %s", name, name)
 	}
 	copy(key[:], b)
 	return key, nil

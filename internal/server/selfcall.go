@@ -20,15 +20,8 @@ import (
 // and returns how long the access token is good for. The token itself is
 // dropped.
 func (s *Server) exchange(ctx context.Context, tenant directory.TenantID, client, assertion string) (time.Duration, error) {
-	pool, err := s.authority.Pool()
-	if err != nil {
-		return 0, err
-	}
-	if s.cfg.Certificate != "" {
-		if pool, err = x509.SystemCertPool(); err != nil {
-			return 0, err
-		}
-	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.trust())
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -39,15 +39,25 @@ import (
 type Config struct {
 	// DataDir is where everything is kept. It belongs to one server at a time.
 	DataDir string
-	// Listen is the address of the listeners: loopback unless told otherwise.
-	Listen string
-	Ports  Ports
+	// Listen is the address of the listeners for sign-in, Graph and ARM and for
+	// the webhooks: loopback unless told otherwise. HealthListen is that of health
+	// and metrics. The others are always on loopback.
+	Listen, HealthListen string
+	Ports                Ports
 	// BaseURL is the public address of sign-in, Graph and ARM, without a final
 	// slash. Empty: https://localhost with the login listener's port.
 	BaseURL string
-	// Certificate and Key are files with the login listener's certificate.
-	// Empty: Entrance's own authority issues one for this machine.
-	Certificate, Key string
+	// Certificate and Key are files with a certificate for the names under which
+	// others reach the two TLS listeners, and Authority holds what issued it.
+	// They are read again when they change. Empty: there is only the certificate
+	// that Entrance's own authority issues for this machine.
+	Certificate, Key, Authority string
+	// WebhookURL is the address at which API servers elsewhere reach the
+	// webhooks. Empty: https://localhost with the listener's port.
+	WebhookURL string
+	// SealKeyFile holds the key that seals secrets in the store, 32 bytes. Empty:
+	// it is in the data directory, and made if the directory is new.
+	SealKeyFile string
 	// EtcdEndpoints is an existing etcd cluster. Empty: the embedded one.
 	EtcdEndpoints []string
 	// EtcdTLS is for EtcdEndpoints.
@@ -57,6 +67,14 @@ type Config struct {
 	Sample bool
 	// Cluster makes a first cluster together with the sample.
 	Cluster bool
+	// First is made if the store has no tenant. nil: nothing is.
+	First *FirstTenant
+	// NoClusters leaves the running of clusters to others: the store's clusters
+	// are not started here, and none can be made.
+	NoClusters bool
+	// NoIMDS leaves out the managed identity endpoint, whose tokens every process
+	// of the machine can get.
+	NoIMDS bool
 	// Proxy opens the interception proxy.
 	Proxy bool
 	// LegacyIntegration lets clusters be made with a server and a client
@@ -93,6 +111,7 @@ type Server struct {
 	authority *pki.Authority // issues this machine's server certificates
 	webhookCA *pki.Authority // issues the API servers' client certificates
 	leaf      *certificate
+	given     *givenCertificate // nil: there is none
 
 	services  *services
 	listeners []*listener
@@ -113,7 +132,10 @@ type Server struct {
 // answers. An error leaves nothing running.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Listen == "" {
-		cfg.Listen = "127.0.0.1"
+		cfg.Listen = loopback
+	}
+	if cfg.HealthListen == "" {
+		cfg.HealthListen = loopback
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.Func(time.Now)
@@ -142,7 +164,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.paths.prepare(); err != nil {
 		return err
 	}
-	key, err := s.paths.sealKey()
+	key, err := s.paths.sealKey(s.cfg.SealKeyFile)
 	if err != nil {
 		return err
 	}
@@ -164,7 +186,12 @@ func (s *Server) start(ctx context.Context) error {
 	if s.webhookCA, err = authority(ctx, s.store, webhookAuthority, pki.Constraints{}, now); err != nil {
 		return err
 	}
-	if err := writeBundle(s.paths, s.authority); err != nil {
+	if s.cfg.Certificate != "" {
+		if s.given, err = newGivenCertificate(s.cfg, s.log); err != nil {
+			return err
+		}
+	}
+	if err := writeBundle(s.paths, s.trust()); err != nil {
 		return err
 	}
 	if err := s.listen(); err != nil {
@@ -221,26 +248,19 @@ func (s *Server) listen() error {
 	if err := s.leaf.renew(); err != nil {
 		return err
 	}
-	loginTLS := tlsConfig(s.leaf.current.Load)
-	if s.cfg.Certificate != "" {
-		given, err := tls.LoadX509KeyPair(s.cfg.Certificate, s.cfg.Key)
-		if err != nil {
-			return errs.Wrap(errs.Invalid, err, "The certificate of the login listener cannot be used")
-		}
-		loginTLS = tlsConfig(func() *tls.Certificate { return &given })
-	}
+	loginTLS := tlsConfig(s.chooseCertificate)
 	askDevices(loginTLS, s.store)
 	pool, err := s.webhookCA.Pool()
 	if err != nil {
 		return err
 	}
-	webhookTLS := tlsConfig(s.leaf.current.Load)
+	webhookTLS := tlsConfig(s.chooseCertificate)
 	webhookTLS.ClientAuth = tls.RequireAndVerifyClientCert
 	webhookTLS.ClientCAs = pool
 
 	s.health = newHealth(s.store, s.metrics)
-	open := func(name string, port int, config *tls.Config, h http.Handler) (*listener, error) {
-		l, err := listen(name, s.cfg.Listen, port, config, h, s.log)
+	open := func(name, host string, port int, config *tls.Config, h http.Handler) (*listener, error) {
+		l, err := listen(name, host, port, config, h, s.log)
 		if err == nil {
 			s.listeners = append(s.listeners, l)
 		}
@@ -249,17 +269,19 @@ func (s *Server) listen() error {
 	later := func(pick func(*services) http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { pick(s.services).ServeHTTP(w, r) })
 	}
-	if s.login, err = open("sign-in, Graph and ARM", s.cfg.Ports.Login, loginTLS, later(func(v *services) http.Handler { return v.front })); err != nil {
+	if s.login, err = open("sign-in, Graph and ARM", s.cfg.Listen, s.cfg.Ports.Login, loginTLS, later(func(v *services) http.Handler { return v.front })); err != nil {
 		return err
 	}
-	if s.webhooks, err = open("webhooks", s.cfg.Ports.Webhooks, webhookTLS, later(func(v *services) http.Handler { return v.webhook })); err != nil {
+	if s.webhooks, err = open("webhooks", s.cfg.Listen, s.cfg.Ports.Webhooks, webhookTLS, later(func(v *services) http.Handler { return v.webhook })); err != nil {
 		return err
 	}
-	if s.healthz, err = open("health and metrics", s.cfg.Ports.Health, nil, s.health); err != nil {
+	if s.healthz, err = open("health and metrics", s.cfg.HealthListen, s.cfg.Ports.Health, nil, s.health); err != nil {
 		return err
 	}
-	if s.imds, err = open("managed identity", s.cfg.Ports.IMDS, nil, later(func(v *services) http.Handler { return v.imds })); err != nil {
-		return err
+	if !s.cfg.NoIMDS {
+		if s.imds, err = open("managed identity", loopback, s.cfg.Ports.IMDS, nil, later(func(v *services) http.Handler { return v.imds })); err != nil {
+			return err
+		}
 	}
 	if s.cfg.Proxy {
 		p := &proxy.Proxy{
@@ -269,7 +291,7 @@ func (s *Server) listen() error {
 			IMDS:   later(func(v *services) http.Handler { return v.imds }),
 			Logger: s.log,
 		}
-		if s.proxy, err = open("proxy", s.cfg.Ports.Proxy, nil, p); err != nil {
+		if s.proxy, err = open("proxy", loopback, s.cfg.Ports.Proxy, nil, p); err != nil {
 			return err
 		}
 		// A tunnel lives as long as its two ends; the proxy bounds its silence.
@@ -290,6 +312,18 @@ func (s *Server) baseURL() string {
 		return strings.TrimSuffix(s.cfg.BaseURL, "/")
 	}
 	return fmt.Sprintf("https://localhost:%d", s.login.port())
+}
+
+// loopback is the address of this machine to itself.
+const loopback = "127.0.0.1"
+
+// publicWebhookURL is the address at which API servers elsewhere reach the
+// webhooks.
+func (s *Server) publicWebhookURL() string {
+	if s.cfg.WebhookURL != "" {
+		return strings.TrimSuffix(s.cfg.WebhookURL, "/")
+	}
+	return s.webhookURL()
 }
 
 // webhookURL is the address at which local clusters reach the webhooks.
@@ -346,11 +380,13 @@ func (s *Server) Status() Status {
 		CAFile: absolute(s.paths.CA()), CredentialsFile: absolute(s.paths.Credentials()),
 		Endpoints: Endpoints{
 			Login: s.baseURL(), Graph: s.baseURL(), ARM: s.baseURL(),
-			Webhooks: s.webhookURL(),
-			Health:   fmt.Sprintf("http://127.0.0.1:%d", s.healthz.port()),
-			IMDS:     fmt.Sprintf("http://127.0.0.1:%d/metadata/identity/oauth2/token", s.imds.port()),
+			Webhooks: s.publicWebhookURL(),
+			Health:   "http://" + s.healthz.address(),
 		},
 		Clusters: s.clusterStatus(v),
+	}
+	if s.imds != nil {
+		st.Endpoints.IMDS = fmt.Sprintf("http://127.0.0.1:%d/metadata/identity/oauth2/token", s.imds.port())
 	}
 	if s.proxy != nil {
 		st.Endpoints.Proxy = fmt.Sprintf("http://127.0.0.1:%d", s.proxy.port())
