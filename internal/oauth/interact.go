@@ -200,6 +200,11 @@ func (p *Provider) askConsent(c *call, g *grant.Grant, at *interaction) (bool, e
 	for _, s := range missing {
 		a.Permissions = append(a.Permissions, scope.Permission(g.Target.ServicePrincipal, s))
 	}
+	basic, err := p.cfg.Aliases.Basic(c.Call, g.Client, g.Tenant, g.Target, at.want, g.User.ID)
+	if err != nil {
+		return false, err
+	}
+	a.Permissions = append(a.Permissions, basic...)
 	p.cfg.SignIn.Ask(c.W, c.R, a)
 	return true, nil
 }

@@ -561,6 +561,8 @@ func TestConsent(t *testing.T) {
 		t.Errorf("Ann consented for herself, and it is %q for her and %q for others", consented(c.User.ID), consented("other"))
 	}
 	b.Get(shop("api://orders/Read")).Answer() // asked once
+	b.Get(shop("")).Answer()                  // openid was asked for beside it
+	b.Get(shop("profile")).On("consent")
 	b.Get(shop("api://orders/Admin")).On("error")
 
 	// An administrator may, for everybody if they say so.

@@ -1,6 +1,8 @@
 package scope
 
 import (
+	"slices"
+
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
@@ -56,6 +58,27 @@ func (a Aliases) Registered(c *wire.Call, tenant *directory.Tenant, cl *clientau
 	}
 	if len(list) == 0 {
 		return nil, aadsts.New(650056, cl.Name, string(cl.ID))
+	}
+	return list, nil
+}
+
+// Basic lists what the scopes of OpenID Connect in a request still need consent
+// for, beside those of another resource. They are permissions of Microsoft Graph,
+// and a person who is being asked anyway answers for them at once: they would be
+// asked a second time when the client wants nothing else.
+func (a Aliases) Basic(c *wire.Call, cl *clientauth.Client, tenant *directory.Tenant, r *Target, w *Wanted, user directory.ObjectID) (list []state.Permission, err error) {
+	if r.AppID == directory.Graph || c.V1 {
+		return nil, nil
+	}
+	graph, err := a.Resource(c, tenant, &Wanted{})
+	if err != nil {
+		return nil, err
+	}
+	have := consented(c, cl, graph, user)
+	for _, v := range w.OIDC() {
+		if s := Find(graph, v); s != nil && !slices.Contains(have, s.Value) {
+			list = append(list, Permission(graph.ServicePrincipal, s))
+		}
 	}
 	return list, nil
 }
