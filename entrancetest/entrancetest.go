@@ -417,14 +417,22 @@ func (k *Cluster) credential(t testing.TB, call, file string) string {
 // local administrator where token is empty, and returns what it printed.
 func (k *Cluster) Kubectl(t testing.TB, token string, args ...string) (string, error) {
 	t.Helper()
+	return k.KubectlContext(context.Background(), t, token, args...)
+}
+
+// KubectlContext is Kubectl, and ends kubectl when ctx ends: watches, exec and
+// port-forward do not end by themselves.
+func (k *Cluster) KubectlContext(ctx context.Context, t testing.TB, token string, args ...string) (string, error) {
+	t.Helper()
 	all := []string{"--kubeconfig", k.AdminKubeconfig}
 	if token != "" {
 		// A kubeconfig of its own: the administrator's certificate would win
 		// over a token beside it.
 		all = []string{"--kubeconfig", k.bearer(t, token)}
 	}
-	cmd := exec.Command(kubectl(), append(all, args...)...)
+	cmd := exec.CommandContext(ctx, kubectl(), append(all, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+k.cloud.dir)
+	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

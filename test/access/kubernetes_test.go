@@ -28,6 +28,7 @@ func TestRealCluster(t *testing.T) {
 	t.Run("Kubernetes RBAC", func(t *testing.T) { kubernetesRBAC(t, k) })
 	t.Run("the four roles", func(t *testing.T) { fourRoles(t, cloud, k) })
 
+	t.Run("custom resources", func(t *testing.T) { customResources(t, cloud, k) })
 	t.Run("proof of possession", func(t *testing.T) { proof(t, cloud, k) })
 	t.Run("a condition that cannot be read is refused", func(t *testing.T) { badCondition(t, cloud, k) })
 }
@@ -172,73 +173,6 @@ func kubernetesRBAC(t *testing.T, k *entrancetest.Cluster) {
 		t.Errorf("%d of %d allowed: the roles ask too little", allowed, asked)
 	}
 	t.Logf("%d questions, %d allowed", asked, allowed)
-}
-
-// fourRoles tries the roles of AKS with the real kubectl.
-func fourRoles(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster) {
-	if out, err := k.Kubectl(t, "", "create", "namespace", "web"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	type attempt struct {
-		args  string
-		allow string // letters of who may: r(eader) w(riter) a(dmin) c(luster admin)
-	}
-	attempts := []attempt{
-		{"get pods -n web", "rwac"}, {"get secrets -n web", "wac"}, {"create configmap x --from-literal=a=b -n web --dry-run=server", "wac"},
-		{"get roles -n web", "ac"}, {"get nodes", "c"}, {"delete namespace nothing --ignore-not-found", "c"}, {"get --raw /metrics", "c"},
-		{"auth can-i create pods/exec -n web", "wac"}, {"auth can-i create pods/attach -n web", "wac"}, {"auth can-i delete pods -n web", "wac"}, {"auth can-i watch pods -n web", "rwac"},
-		{"auth can-i create widgets.example.com -n web", "ac"},
-		// Without the tag a GET of a subresource is a read of the pod.
-		{"auth can-i get pods --subresource=log -n web", "rwac"}, {"auth can-i get pods --subresource=portforward -n web", "rwac"},
-	}
-	tokens := map[string]string{}
-	for letter, role := range map[string]string{"r": "Reader", "w": "Writer", "a": "Admin", "c": "Cluster Admin"} {
-		u := cloud.AddUser(t, "role-"+letter)
-		scope := k.ID + "/namespaces/web"
-		if letter == "c" {
-			scope = k.ID
-		}
-		id := builtIn("Azure Kubernetes Service RBAC " + role)
-		cloud.ARM(t, "PUT", scope+"/providers/Microsoft.Authorization/roleAssignments/"+guid(letter)+"?api-version=2022-04-01", map[string]any{"properties": map[string]any{
-			"roleDefinitionId": "/subscriptions/" + cloud.SubscriptionID + "/providers/Microsoft.Authorization/roleDefinitions/" + id, "principalId": u.ID, "principalType": "User",
-		}}, nil)
-		token := cloud.UserToken(t, u, cloud.AKSScope())
-		tokens[letter] = token
-		for _, a := range attempts {
-			out, err := k.Kubectl(t, token, strings.Fields(a.args)...)
-			if want := strings.Contains(a.allow, letter); (err == nil) != want {
-				t.Errorf("%s: kubectl %s: %v, want allowed %v\n%s", role, a.args, err, want, out)
-			} else if !want && !strings.HasPrefix(a.args, "auth") && (!strings.Contains(out, "Forbidden") && !strings.Contains(out, "forbidden") || !strings.Contains(out, k8s.ReasonDenied)) {
-				t.Errorf("%s: kubectl %s is refused with %s", role, a.args, out)
-			}
-		}
-	}
-	// A writer may act for the service accounts of the namespace, and then has
-	// their rights, not their own; a reader may not.
-	const account = "system:serviceaccount:web:default"
-	if out, err := k.Kubectl(t, tokens["w"], "--as", account, "get", "pods", "-n", "web"); err == nil || !strings.Contains(out, `User "`+account+`" cannot list resource "pods"`) {
-		t.Errorf("a writer as a service account: %v\n%s", err, out)
-	}
-	if out, err := k.Kubectl(t, tokens["r"], "--as", account, "get", "pods", "-n", "web"); err == nil || !strings.Contains(out, "cannot impersonate") {
-		t.Errorf("a reader as a service account: %v\n%s", err, out)
-	}
-	// No webhook can list rules: kubectl says that the list is not all.
-	if out, err := k.Kubectl(t, tokens["r"], "auth", "can-i", "--list", "-n", "web"); err != nil || !strings.Contains(out, "incomplete") {
-		t.Errorf("auth can-i --list: %v\n%s", err, out)
-	}
-	cloud.StartCluster(t, entrancetest.ClusterOptions{AzureRBAC: true, Tags: map[string]string{"entrance:strict-subresources": "true"}})
-	for sub, who := range map[string]string{"log": "ac", "portforward": "wac", "exec": "wac"} {
-		for _, letter := range []string{"r", "w", "a", "c"} {
-			// The API server remembers what it was told for up to ten seconds;
-			// of this pod it has not been told.
-			_, err := k.Kubectl(t, tokens[letter], "auth", "can-i", "get", "pods/strict", "--subresource", sub, "-n", "web")
-			if letter == "r" && err == nil {
-				t.Errorf("with strict subresources a reader may get %s", sub)
-			} else if letter != "r" && strings.Contains(who, letter) && err != nil {
-				t.Errorf("with strict subresources %s may not get %s", letter, sub)
-			}
-		}
-	}
 }
 
 func guid(letter string) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", letter[0]) }

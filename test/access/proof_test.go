@@ -26,9 +26,7 @@ func proof(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster) {
 	}
 	const tag = "entrance:proof-of-possession"
 	app := cloud.AddApp(t, "signs its requests")
-	cloud.ARM(t, "PUT", k.ID+"/providers/Microsoft.Authorization/roleAssignments/"+guid("p")+"?api-version=2022-04-01", map[string]any{"properties": map[string]any{
-		"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/" + builtIn("Azure Kubernetes Service RBAC Reader"), "principalId": app.ServicePrincipalID, "principalType": "ServicePrincipal",
-	}}, nil)
+	assign(t, cloud, k.ID, "Azure Kubernetes Service RBAC Reader", app.ServicePrincipalID)
 	bearer := cloud.AppToken(t, app, cloud.AKSScope())
 	if out, err := k.Kubectl(t, bearer, "get", "pods", "-n", "default"); err != nil {
 		t.Fatalf("before proof is demanded: %v\n%s", err, out)

@@ -60,7 +60,7 @@ func (c *Cluster) Checks(r *Review) ([]Check, error) {
 	}
 	a := r.Resource
 	switch {
-	case !name(a.Verb) && a.Verb != "*":
+	case !verb(a.Verb) && a.Verb != "*":
 		return nil, &malformed{"the verb is not valid"}
 	case a.Group != "" && a.Group != "*" && !name(a.Group):
 		return nil, &malformed{"the API group is not valid"}
@@ -165,7 +165,7 @@ func (c *Cluster) namespace(ns string) (rbac.Scope, error) {
 func (c *Cluster) nonResource(a *NonResourceAttributes) ([]Check, error) {
 	path := strings.TrimSuffix(a.Path, "/")
 	switch {
-	case !name(a.Verb):
+	case !verb(a.Verb):
 		return nil, &malformed{"the verb is not valid"}
 	case path == "" || !plainPath(path):
 		return nil, &malformed{"the path is not valid"}
@@ -189,6 +189,17 @@ func plainPath(path string) bool {
 		}
 	}
 	return true
+}
+
+// verb reports whether s is made like a verb: those of constrained impersonation
+// (KEP-5284) have colons, such as impersonate-on:serviceaccount:get.
+func verb(s string) bool {
+	for part := range strings.SplitSeq(s, ":") {
+		if !name(part) {
+			return false
+		}
+	}
+	return len(s) <= 253
 }
 
 // name reports whether s is made like an API group, a resource or a verb.
