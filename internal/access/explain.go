@@ -46,7 +46,34 @@ type Report struct {
 	AzureRBAC   string         `json:"azureRBAC"` // off, or the verdict
 	Checks      []CheckReport  `json:"checks"`
 	Suggestions []string       `json:"suggestions"` // role assignments that would allow it
-	Revision    int64          `json:"revision"`    // of the store
+	Windows     []Window       `json:"privileged"`  // of Privileged Identity Management
+	Policies    []PolicyEffect `json:"conditionalAccess"`
+	Revision    int64          `json:"revision"` // of the store
+}
+
+// Window is a privilege that is held for a time, or could be. Package diagnose
+// knows them.
+type Window struct {
+	Privilege string    `json:"privilege"` // in words
+	State     string    `json:"state"`     // WindowActive or WindowEligible
+	Until     time.Time `json:"until,omitzero"`
+	Activate  string    `json:"activate,omitempty"` // the command that does, for one that would allow what is refused
+}
+
+// States of a window.
+const (
+	WindowActive   = "active"
+	WindowEligible = "eligible"
+)
+
+// PolicyEffect is what a Conditional Access policy says to a way of signing in
+// to the cluster.
+type PolicyEffect struct {
+	SignIn   string   `json:"signIn"` // with device code, in a browser, ...
+	Policy   string   `json:"policy"` // display name
+	Result   string   `json:"result"` // success, failure, reportOnlyFailure, ...
+	Controls []string `json:"controls"`
+	Advice   string   `json:"advice,omitempty"`
 }
 
 // GroupPath is a group that the subject belongs to, and by way of which others.
@@ -109,7 +136,7 @@ func (k *Keeper) Explain(c *state.Cluster, resources *k8s.Resources, kubernetes 
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Revision: facts.View.Revision(), AzureRBAC: "off", Kubernetes: []BindingGrant{}, Checks: []CheckReport{}, Suggestions: []string{}}
+	r := &Report{Revision: facts.View.Revision(), AzureRBAC: "off", Kubernetes: []BindingGrant{}, Checks: []CheckReport{}, Suggestions: []string{}, Windows: []Window{}, Policies: []PolicyEffect{}}
 	r.Subject.ID, r.Subject.UserName = id, who.UserName
 	if r.Subject.UserName == "" {
 		r.Subject.UserName = string(id)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -151,7 +152,7 @@ func explained(w *tabwriter.Writer, r *access.Report) {
 				line += ", condition " + s.Condition
 			}
 			if !s.Until.IsZero() {
-				line += ", until " + s.Until.UTC().Format("2006-01-02 15:04:05Z")
+				line += ", until " + stamp(s.Until)
 			}
 			fmt.Fprintf(w, "  assignment\t%s\n", line)
 		}
@@ -162,7 +163,30 @@ func explained(w *tabwriter.Writer, r *access.Report) {
 	for _, s := range r.Suggestions {
 		fmt.Fprintf(w, "would allow it\t%s\n", s)
 	}
+	for _, p := range r.Windows {
+		switch {
+		case p.State == access.WindowActive:
+			fmt.Fprintf(w, "active until\t%s: %s\n", stamp(p.Until), p.Privilege)
+		case p.Until.IsZero():
+			fmt.Fprintf(w, "eligible\t%s would allow it: %s\n", p.Privilege, p.Activate)
+		default:
+			fmt.Fprintf(w, "eligible\t%s would allow it, until %s: %s\n", p.Privilege, stamp(p.Until), p.Activate)
+		}
+	}
+	for _, p := range r.Policies {
+		line := fmt.Sprintf("%s: policy %q, %s", p.SignIn, p.Policy, p.Result)
+		if len(p.Controls) > 0 {
+			line += " (" + strings.Join(p.Controls, ", ") + ")"
+		}
+		if p.Advice != "" {
+			line += ": " + p.Advice
+		}
+		fmt.Fprintf(w, "sign-in\t%s\n", line)
+	}
 }
+
+// stamp is a moment for a person.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 func newWhoCan(e *env) *cobra.Command {
 	c := &cobra.Command{

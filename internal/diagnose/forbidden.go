@@ -85,21 +85,13 @@ func (e *examination) imagine(t pim.Target) (bool, error) {
 // had until they ended, or waits for.
 func (e *examination) eligible() error {
 	tenant := e.Cluster.Tenant
-	holders := append([]directory.ObjectID{e.id}, state.Memberships(e.view, tenant, e.id, e.now)...)
 	seen := map[pim.Target]bool{}
-	for _, h := range holders[:min(len(holders), maxImaginations)] {
-		for _, x := range privileged.ListInstances(e.view, tenant, privileged.Filter{Sort: pim.Eligible, Principal: h}, e.now) {
-			if seen[x.Target] {
-				continue
-			}
-			would, err := e.imagine(x.Target)
-			if err != nil {
-				return err
-			}
-			if seen[x.Target] = would; would {
-				e.add(Problem, Forbidden, checkActive, activateTemplate+e.flags(x.Target), "is eligible for %s, which would allow it, but has not activated it", e.name(x.Target))
-			}
-		}
+	windows, err := e.activatable(seen)
+	if err != nil {
+		return err
+	}
+	for _, w := range windows {
+		e.add(Problem, Forbidden, checkActive, w.Activate, "is eligible for %s, which would allow it, but has not activated it", w.Privilege)
 	}
 	for _, q := range privileged.ListRequests(e.view, tenant, privileged.Filter{Principal: e.id}) {
 		if q.StatusAt(e.now).Pending() {

@@ -64,12 +64,15 @@ func (s *Server) diagnose(ctx context.Context, q DoctorQuery) (*Diagnosis, error
 			return nil, err
 		}
 	}
-	doctor := &diagnose.Doctor{Access: s.access, WhatIf: s.services.policy.WhatIf, Logs: s.services.logs.Recorder, Clock: s.clock, LegacySecret: arm.LegacySecret}
-	found, err := doctor.Run(ctx, diagnose.Patient{
+	found, err := s.doctor().Run(ctx, diagnose.Patient{
 		Cluster: c, Resources: s.services.resources.of(c.Key), Kubernetes: own, Who: q.Who, Resource: q.Resource, NonResource: q.NonResource,
 	})
 	answer.Findings = append(answer.Findings, found...)
 	return answer, err
+}
+
+func (s *Server) doctor() *diagnose.Doctor {
+	return &diagnose.Doctor{Access: s.access, WhatIf: s.services.policy.WhatIf, Logs: s.services.logs.Recorder, Clock: s.clock, LegacySecret: arm.LegacySecret}
 }
 
 // kubernetesVersionOf asks a local cluster's API server for its version.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/entrance-id/entrance/internal/access"
+	"github.com/entrance-id/entrance/internal/diagnose"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/rbac"
 	"github.com/entrance-id/entrance/internal/state"
@@ -89,7 +90,14 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		return s.access.Explain(c, s.services.resources.of(c.Key), kubernetes, q.Query)
+		known := s.services.resources.of(c.Key)
+		r, err := s.access.Explain(c, known, kubernetes, q.Query)
+		if err != nil {
+			return nil, err
+		}
+		return r, s.doctor().Complete(ctx, diagnose.Patient{
+			Cluster: c, Resources: known, Kubernetes: kubernetes, Who: q.Who, Resource: q.Resource, NonResource: q.NonResource,
+		}, r)
 	})
 	handleControl(mux, "/access/who-can", func(_ context.Context, q AccessQuery) (any, error) {
 		c, err := s.findCluster(q.Cluster)
