@@ -53,6 +53,9 @@ type Config struct {
 	// Own reports whether an issuer is one of the tenants hosted here, which no
 	// configuration may replace.
 	Own func(issuer string) bool
+	// Lookup, if not nil, is told whether the groups of somebody who is in more
+	// than a token has room for were at hand.
+	Lookup func(hit bool)
 	// Transport reaches the tenants' token endpoints and Microsoft Graph. nil:
 	// http.DefaultTransport.
 	Transport http.RoundTripper
@@ -80,6 +83,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Lookup == nil {
+		cfg.Lookup = func(bool) {}
 	}
 	if cfg.Own == nil {
 		cfg.Own = func(string) bool { return false }

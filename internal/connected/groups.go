@@ -74,7 +74,9 @@ func (s *Service) Groups(ctx context.Context, c *token.Claims, access string) ([
 	s.mu.Lock()
 	m := s.groups[key]
 	s.mu.Unlock()
-	if m != nil && now.Sub(m.at) >= 0 && now.Sub(m.at) < groupsAge {
+	hit := m != nil && now.Sub(m.at) >= 0 && now.Sub(m.at) < groupsAge
+	s.cfg.Lookup(hit)
+	if hit {
 		return m.list, nil
 	}
 	ask := question{tenant: t, path: "/v1.0/users/" + url.PathEscape(string(c.Object)) + "/getMemberGroups"}

@@ -57,7 +57,8 @@ type resources struct {
 	clusters interface {
 		RESTConfig(key string) (*rest.Config, error)
 	}
-	log *slog.Logger
+	log    *slog.Logger
+	lookup func(hit bool) // nil: nobody counts
 
 	mu    sync.Mutex
 	known map[string]*discovered
@@ -79,6 +80,9 @@ func (r *resources) of(key string) *k8s.Resources {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := r.known[key]
+	if r.lookup != nil {
+		r.lookup(d != nil && d.list != nil)
+	}
 	if d == nil {
 		d = &discovered{}
 		r.known[key] = d

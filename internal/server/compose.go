@@ -83,7 +83,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		logs:       records,
 		policy:     policy.New(s.store, s.clock, s.log),
 		privileged: privileged.New(s.store, s.clock, s.log),
-		resources:  &resources{clusters: s.localClusters(), log: s.log, known: map[string]*discovered{}},
+		resources:  &resources{clusters: s.localClusters(), log: s.log, lookup: s.health.lookup("discovery"), known: map[string]*discovered{}},
 	}
 	pages, err := signin.New(signin.Config{
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher, Audit: records.attempt,
@@ -101,7 +101,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	v.connected, err = connected.New(connected.Config{
-		Store: s.store, Clock: s.clock, Logger: s.log, Documents: foreign,
+		Store: s.store, Clock: s.clock, Logger: s.log, Documents: foreign, Lookup: s.health.lookup("groups"),
 		Own: func(name string) bool { _, hosted := trust.Issuer(name); return hosted },
 	})
 	if err != nil {

@@ -201,6 +201,7 @@ func (s *Server) start(ctx context.Context) error {
 	if s.access, err = access.New(s.store, s.clock, s.log); err != nil {
 		return err
 	}
+	s.health.access.Store(s.access)
 	s.clusters, err = cluster.Open(ctx, cluster.Config{
 		Dir: s.paths.Clusters(), Binary: s.cfg.KubeBinary, AuthorityHost: s.baseURL() + "/",
 		WebhookClient: func(organization, name string) (*tls.Certificate, error) {
