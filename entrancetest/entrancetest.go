@@ -325,6 +325,10 @@ type ClusterOptions struct {
 	Nodes       int // default 1
 	// Workload enables the OIDC issuer and workload identity.
 	Workload bool
+	// Identity and KubeletIdentity are resource ids of user-assigned identities:
+	// what the cluster and its nodes act as. Empty: the cluster has an identity of
+	// its own, and one is made for its nodes. The second needs the first.
+	Identity, KubeletIdentity string
 	// Tags are set on the resource.
 	Tags map[string]string
 }
@@ -362,8 +366,15 @@ func (c *Cloud) StartCluster(t testing.TB, o ClusterOptions) *Cluster {
 	if o.Workload {
 		properties["securityProfile"] = map[string]any{"workloadIdentity": map[string]any{"enabled": true}}
 	}
+	identity := map[string]any{"type": "SystemAssigned"}
+	if o.Identity != "" {
+		identity = map[string]any{"type": "UserAssigned", "userAssignedIdentities": map[string]any{o.Identity: map[string]any{}}}
+	}
+	if o.KubeletIdentity != "" {
+		properties["identityProfile"] = map[string]any{"kubeletidentity": map[string]string{"resourceId": o.KubeletIdentity}}
+	}
 	c.ARM(t, http.MethodPut, k.ID+clusterVersion, map[string]any{
-		"location": "centralus", "identity": map[string]string{"type": "SystemAssigned"}, "tags": o.Tags, "properties": properties,
+		"location": "centralus", "identity": identity, "tags": o.Tags, "properties": properties,
 	}, nil)
 	k.Wait(t)
 	k.UserKubeconfig = k.credential(t, "listClusterUserCredential", "user.kubeconfig")

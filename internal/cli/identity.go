@@ -15,8 +15,11 @@ func newIdentityTry(e *env) *cobra.Command {
 		Short: "Walk a service account's sign-in without a secret, step by step",
 		Long: `Walk the sign-in of a pod's service account without a secret, step by step, and say which
 step fails and why: which of issuer, subject and audience differs, for example. The exit
-code is 0 when the exchange works and 1 when it does not.`,
-		Example: `  entrance identity try --cluster sample --namespace default --service-account app`,
+code is 0 when the exchange works and 1 when it does not. A cluster that runs elsewhere gives
+no tokens: hand one over.`,
+		Example: `  entrance identity try --cluster sample --namespace default --service-account app
+  kubectl create token app --audience api://AzureADTokenExchange |
+    entrance identity try --cluster edge --service-account app --token -`,
 	}
 	dir, output := dataDir(c), outputFlag(c)
 	var q server.IdentityQuery
@@ -25,9 +28,16 @@ code is 0 when the exchange works and 1 when it does not.`,
 	c.Flags().StringVar(&q.ServiceAccount, "service-account", "", "name of the service account")
 	c.Flags().StringVar(&q.ClientID, "client-id", "", "identity to sign in as (default: what the service account's annotation names)")
 	c.Flags().StringVar(&q.Audience, "audience", "", "audience of the service account's token (default: api://AzureADTokenExchange)")
+	token := c.Flags().String("token", "", "file with a token of the service account, - for the standard input (default: one is asked for)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if q.Cluster == "" || q.ServiceAccount == "" {
 			return usageError{fmt.Errorf("--cluster and --service-account are required")}
+		}
+		if *token != "" {
+			var err error
+			if q.Token, err = readSecret(e, *token); err != nil {
+				return err
+			}
 		}
 		steps, err := server.TryIdentity(c.Context(), *dir, q)
 		if err != nil {

@@ -75,6 +75,9 @@ func Handles(path string) bool {
 func splitPath(path string) (issuer, document string, ok bool) {
 	for _, document := range []string{discoveryPath, keysPath} {
 		if issuer, ok := strings.CutSuffix(path, "/"+document); ok {
+			// Whoever puts "/.well-known/..." behind an issuer with a final slash has
+			// two, as in the documentation of Azure Workload Identity.
+			issuer = strings.TrimSuffix(issuer, "/")
 			_, ok = splitIssuer(issuer + "/")
 			return issuer + "/", document, ok
 		}

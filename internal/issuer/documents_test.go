@@ -152,6 +152,8 @@ func TestHandles(t *testing.T) {
 		"/oidc/" + string(tenant) + "/openid/v1/jwks":                       false,
 		"/oidc/" + string(tenant) + "/one/two/openid/v1/jwks":               false,
 		"/oidc/" + string(tenant) + "//openid/v1/jwks":                      false,
+		"/oidc/" + string(tenant) + "/k//openid/v1/jwks":                    true,
+		"/oidc/" + string(tenant) + "/k///openid/v1/jwks":                   false,
 		"/oidc/" + strings.ToUpper(string(tenant)) + "/one/openid/v1/jwks":  false,
 		"/oidc/userinfo":                  false,
 		"/oidc/common/one/openid/v1/jwks": false,

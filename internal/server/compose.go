@@ -40,6 +40,7 @@ type services struct {
 	privileged *privileged.Service
 	connected  *connected.Service
 	resources  *resources
+	reach      *reach
 }
 
 func (v *services) close() error {
@@ -91,8 +92,8 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	reached := &reach{store: s.store, clock: s.clock, local: s.localClusters()}
-	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters, reached})
+	v.reach = &reach{store: s.store, clock: s.clock, local: s.localClusters()}
+	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters, v.reach})
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	pages.SetDevices(provider)
-	reached.tokens = managedTokens{provider}
+	v.reach.tokens = managedTokens{provider}
 
 	graphTokens := &token.Verifier{Keys: trust, Graph: true, Audiences: audiences(directory.Graph, base)}
 	armTokens := &token.Verifier{Keys: trust, Audiences: audiences(directory.ARM, base)}
@@ -163,7 +164,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 	v.arm = resourceManager
 	v.front = front(provider, pages, msgraph, resourceManager, documents, devices, s.adminConsent(&token.Verifier{Keys: trust, Audiences: audiences(directory.ADIbizaUX)}))
 	pods, err := workloadidentity.New(workloadidentity.Config{
-		Accounts: workloadidentity.NewClients(reached.config), AuthorityHost: base + "/", Logger: s.log, Metrics: s.metrics,
+		Accounts: workloadidentity.NewClients(v.reach.config), AuthorityHost: base + "/", Logger: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
 		return nil, err
