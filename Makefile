@@ -35,7 +35,7 @@ setup: ## install what the tests use (az, chromium, node); needs root
 test: ## everything, in named groups with a time budget each
 	@scripts/test.sh
 
-test-%: ## one group of the tests: build, lint, unit, clients, kube, demo, e2e, az, access, policy, control
+test-%: ## one group of the tests: build, lint, unit, clients, kube, demo, e2e, az, access, policy, control, workload
 	@scripts/test.sh $*
 
 bench: build ## measure everything, or one group: make bench GROUP=kubelogin

@@ -140,8 +140,8 @@ var Rows = []Row{
 		Run: fresh + `id=$(az aks show -g myResourceGroup -n myManagedCluster --query id -o tsv); az rest --method patch --url "https://management.azure.com$id?api-version=2025-03-01" --body '{"tags":{"entrance:proof-of-possession":"true"}}' -o none; kubelogin convert-kubeconfig -l spn --pop-enabled --pop-claims "u=$id" && AAD_SERVICE_PRINCIPAL_CLIENT_ID=$SP AAD_SERVICE_PRINCIPAL_CLIENT_SECRET=$SP_SECRET kubectl get nodes; az rest --method patch --url "https://management.azure.com$id?api-version=2025-03-01" --body '{"tags":{}}' -o none; az aks get-credentials -g myResourceGroup -n myManagedCluster --overwrite-existing`, Want: []string{"Ready"}, Note: "the cluster demands it by the tag entrance:proof-of-possession"},
 	{Doc: 4, Seed: `kubelogin convert-kubeconfig -l interactive --pop-enabled --pop-claims "u=/ARM/ID/OF/CLUSTER"; kubectl get nodes`, Outcome: Works, Test: "`cmd/kubelogin TestScripts/pop`", Note: "the plugin's side; the cluster's side is the row above"},
 	{Doc: 4, Seed: "kubelogin convert-kubeconfig -l msi; kubectl get nodes", Outcome: Works, Run: fresh + "kubelogin convert-kubeconfig -l msi && kubectl auth whoami", Want: []string{"Username"}},
-	{Doc: 4, Seed: "kubelogin convert-kubeconfig -l msi --client-id <msi-client-id>; kubectl get nodes", Outcome: Works, Test: "`test/e2e TestWorkloadIdentity`"},
-	{Doc: 4, Seed: "kubelogin convert-kubeconfig -l workloadidentity; kubectl get nodes", Outcome: Works, Test: "`test/e2e TestWorkloadIdentity`"},
+	{Doc: 4, Seed: "kubelogin convert-kubeconfig -l msi --client-id <msi-client-id>; kubectl get nodes", Outcome: Works, Test: "`test/workload TestWorkloadIdentity`"},
+	{Doc: 4, Seed: "kubelogin convert-kubeconfig -l workloadidentity; kubectl get nodes", Outcome: Works, Test: "`test/workload TestWorkloadIdentity`"},
 
 	// The fifth document.
 	{Doc: 5, Seed: "az group create --name MyResourceGroup --location eastus", Outcome: Corrected, Run: "az group create --name MyOtherGroup --location eastus --query location -o tsv", Want: []string{"eastus"}, Note: "another name: names of groups do not differ by case, and the third document's is in another region"},

@@ -1,4 +1,4 @@
-package e2e_test
+package workload_test
 
 import (
 	"crypto/rand"
@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,59 +230,43 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 		t.Errorf("cluster check: %v\n%s", err, out)
 	}
 
-	identity := "/subscriptions/" + cloud.SubscriptionID + "/resourceGroups/sample/providers/Microsoft.ManagedIdentity/userAssignedIdentities/edge-app"
-	var made struct {
-		Properties struct{ ClientID, PrincipalID string }
-	}
-	cloud.ARM(t, http.MethodPut, identity+"?api-version=2023-01-31", map[string]string{"location": "centralus"}, &made)
-	cloud.ARM(t, http.MethodPut, identity+"/federatedIdentityCredentials/edge?api-version=2023-01-31", map[string]any{
-		"properties": map[string]any{"issuer": issuer, "subject": "system:serviceaccount:default:app", "audiences": []string{"api://AzureADTokenExchange"}},
-	}, nil)
-	f.write("app.json", []byte(strings.Replace(serviceAccount, "CLIENT", made.Properties.ClientID, 1)))
+	app := newIdentity(t, cloud, "edge-app")
+	app.trust(t, cloud, "edge", issuer, "system:serviceaccount:default:app")
+	f.write("app.json", []byte(strings.Replace(serviceAccount, "CLIENT", app.client, 1)))
 	f.write("pod.json", []byte(workloadPod))
 	f.must("create", "-f", f.path("app.json"))
 	f.must("create", "-f", f.path("pod.json"))
-	if got := f.must("get", "pod", "app", "-o", "jsonpath={.spec.containers[1].env[?(@.name=='AZURE_CLIENT_ID')].value} {.spec.volumes[?(@.name=='azure-identity-token')].projected.sources[0].serviceAccountToken.audience}"); got != made.Properties.ClientID+" api://AzureADTokenExchange" {
+	if got := f.must("get", "pod", "app", "-o", "jsonpath={.spec.containers[1].env[?(@.name=='AZURE_CLIENT_ID')].value} {.spec.volumes[?(@.name=='azure-identity-token')].projected.sources[0].serviceAccountToken.audience}"); got != app.client+" api://AzureADTokenExchange" {
 		t.Errorf("the stored pod has %q", got)
 	}
 
 	create := func() string {
-		return strings.TrimSpace(f.must("create", "token", "app", "--audience", "api://AzureADTokenExchange"))
-	}
-	exchange := func(assertion string) (int, string) {
-		t.Helper()
-		res, err := cloud.Client.PostForm(cloud.URL+"/"+cloud.TenantID+"/oauth2/v2.0/token", url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {made.Properties.ClientID}, "scope": {cloud.AKSScope()},
-			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		var answer struct {
-			Token string `json:"access_token"`
-			Codes []int  `json:"error_codes"`
-		}
-		b, err := io.ReadAll(res.Body)
-		if err != nil || json.Unmarshal(b, &answer) != nil {
-			t.Fatalf("%v: %s", err, b)
-		}
-		if len(answer.Codes) > 0 {
-			return answer.Codes[0], string(b)
-		}
-		return 0, answer.Token
+		return strings.TrimSpace(f.must("create", "token", "app", "--audience", audience))
 	}
 	old := create()
-	code, access := exchange(old)
+	access, code := exchange(t, cloud, app.client, old)
 	if code != 0 {
-		t.Fatalf("the exchange: %s", access)
+		t.Fatalf("AADSTS%d", code)
 	}
 	// The token signs in to the very cluster, as any Entra token does.
 	bearer := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}],"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}]}`, f.server, f.path("ca.crt"), access)
 	f.write("bearer", []byte(bearer))
 	who := exec.Command(filepath.Join(bin(t), "kubectl"), "--kubeconfig", f.path("bearer"), "auth", "whoami")
-	if out, err := who.CombinedOutput(); err != nil || !strings.Contains(string(out), made.Properties.PrincipalID) {
+	if out, err := who.CombinedOutput(); err != nil || !strings.Contains(string(out), app.principal) {
 		t.Errorf("whoami: %v\n%s", err, out)
+	}
+
+	try := func(stdin string, more ...string) (string, error) {
+		cmd := exec.Command(filepath.Join(bin(t), "entrance"), append([]string{"identity", "try", "--data-dir", data, "--cluster", "edge", "--service-account", "app"}, more...)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := try(old, "--token", "-"); err != nil || strings.Count(out, "ok ") != 6 {
+		t.Errorf("identity try: %v\n%s", err, out)
+	}
+	if out, err := try(""); err == nil || !strings.Contains(out, "kubectl create token app -n default --audience "+audience) {
+		t.Errorf("identity try without a token: %v\n%s", err, out)
 	}
 
 	// Its keys rotate: tokens of the former key stay good for as long as the API
@@ -292,16 +274,16 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 	f.newKey("sa2")
 	f.up()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(500 * time.Millisecond) {
-		code, answer := exchange(create())
+		_, code := exchange(t, cloud, app.client, create())
 		if code == 0 {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("a token of the new key: %s", answer)
+			t.Fatalf("a token of the new key: AADSTS%d", code)
 		}
 	}
-	if code, answer := exchange(old); code != 0 {
-		t.Errorf("a token of the former key: %s", answer)
+	if _, code := exchange(t, cloud, app.client, old); code != 0 {
+		t.Errorf("a token of the former key: AADSTS%d", code)
 	}
 	if n := len(servedKeys(t, cloud, issuer)); n != 2 {
 		t.Errorf("%d keys are served, want 2", n)
@@ -315,7 +297,7 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 		t.Errorf("the keys of a former issuer: %v %v", res, err)
 	}
 	time.Sleep(1100 * time.Millisecond) // for as long a server goes by what it has read
-	if code, _ := exchange(create()); code == 0 {
+	if _, code := exchange(t, cloud, app.client, create()); code == 0 {
 		t.Error("a token of a former issuer is exchanged")
 	}
 	out, err := f.kubectl("run", "late", "--image=x", "--labels=azure.workload.identity/use=true")
@@ -324,22 +306,4 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 	}
 	f.must("delete", "mutatingwebhookconfiguration", "azure-wi-webhook-mutating-webhook-configuration")
 	f.must("run", "late", "--image=x", "--labels=azure.workload.identity/use=true")
-}
-
-// servedKeys returns the key ids that an issuer serves.
-func servedKeys(t *testing.T, cloud *entrancetest.Cloud, issuer string) (kids []string) {
-	t.Helper()
-	res, err := cloud.Client.Get(issuer + "openid/v1/jwks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var set struct{ Keys []struct{ Kid string } }
-	if err := json.NewDecoder(res.Body).Decode(&set); err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("HTTP %d: %v", res.StatusCode, err)
-	}
-	for _, k := range set.Keys {
-		kids = append(kids, k.Kid)
-	}
-	return kids
 }
