@@ -81,7 +81,12 @@ var errLocked = errs.New(errs.Throttled, "The account is locked for a while beca
 // returns whether it was right.
 func (s *Server) guess(ctx context.Context, account string, from netip.Addr, check func() (bool, error)) (bool, error) {
 	key, at := hash(account), familiar(from)
-	err := s.store.Update(ctx, func(tx *store.Tx) error {
+	leave, err := s.gate.enter(ctx, key+" "+at)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		l, err := lockouts.Get(tx, key)
 		if errs.Is(err, errs.NotFound) {
 			l = &lockout{Key: key}

@@ -72,6 +72,7 @@ type Server struct {
 	log     *slog.Logger
 	base    *url.URL
 	passkey *webauthn.WebAuthn
+	gate    *gate
 	mux     *http.ServeMux
 }
 
@@ -94,7 +95,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Names.V2 == "" {
 		cfg.Names.V2 = strings.TrimSuffix(cfg.BaseURL, "/")
 	}
-	s := &Server{cfg: cfg, store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, base: base}
+	s := &Server{gate: newGate(min(4, cfg.Limits.Threshold-1)), cfg: cfg, store: cfg.Store, clock: cfg.Clock, log: cfg.Logger, base: base}
 	if s.passkey, err = newPasskey(base); err != nil {
 		return nil, errs.Wrap(errs.Internal, err, "signin: passkeys")
 	}

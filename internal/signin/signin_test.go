@@ -19,6 +19,8 @@ import (
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/password"
+	"github.com/entrance-id/entrance/internal/signin"
 	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/test/clients/harness"
@@ -663,6 +665,33 @@ func TestLockout(t *testing.T) {
 	if err := check(harness.Password, false); err != nil {
 		t.Errorf("after it: %v", err)
 	}
+}
+
+// TestRightAtOnce: many right passwords at the same time lock nobody out, though
+// each counts as wrong until it has been checked.
+func TestRightAtOnce(t *testing.T) {
+	c := harness.Start(t)
+	slow, err := password.New(password.Params{Memory: 8 << 10, Time: 8, Parallelism: 1}, 1, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := *c.User
+	if user.PasswordHash, err = slow.Hash(t.Context(), harness.Password); err != nil {
+		t.Fatal(err)
+	}
+	pages, err := signin.New(signin.Config{Store: c.Store, Clock: c.Clock, BaseURL: c.URL, Sealer: c.Sealer, Hasher: slow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			if err := pages.CheckPassword(context.Background(), c.Tenant.ID, ann, &user, harness.Password, harness.Loopback); err != nil {
+				t.Errorf("the right password: %v", err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestStrengthNeedsPasskey(t *testing.T) {
