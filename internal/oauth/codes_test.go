@@ -15,6 +15,7 @@ import (
 
 	"crypto/rsa"
 
+	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
@@ -604,6 +605,51 @@ func TestEveryCode(t *testing.T) {
 	for _, c := range aadsts.Codes() {
 		if !have[c] {
 			t.Errorf("AADSTS%d is in the table and is triggered by no test", c)
+		}
+	}
+}
+
+// documented are the codes that Entra's documentation and recordings of it give
+// for these flows.
+var documented = []aadsts.Code{
+	28000, 28002, 28003, 50001, 50005, 50011, 50012, 50013, 50020, 50034, 50049, 50053, 50055, 50056, 50057, 50058, 50059, 50072, 50074, 50076, 50079,
+	50097, 50105, 50126, 50131, 50132, 50133, 50146, 50158, 50173, 50194, 50196, 500011, 500133, 501481, 501661, 53000, 53001, 53003, 53011, 530002, 530003,
+	530032, 530034, 530035, 54005, 65001, 65004, 650052, 650056, 650057, 70000, 70001, 70002, 70003, 70005, 70008, 70011, 70016, 70018, 70019, 70020,
+	70021, 700211, 700212, 700213, 7002137, 7002138, 70025, 70043, 70044, 700016, 700011, 700022, 700024, 700025, 700027, 700082, 700084, 700222, 700229,
+	7000112, 7000113, 7000114, 7000215, 7000218, 7000222, 90002, 90009, 90014, 90019, 90061, 90094, 900023, 900144, 9001023, 9002313, 9002325, 9002326,
+	9002327, 901002,
+}
+
+// unmet are those of them that nothing here can lead to.
+var unmet = map[aadsts.Code]string{
+	50132:  "a revoked session is 50173 at the token endpoint, and a new sign-in on the pages",
+	50133:  "the same, for a changed password",
+	50146:  "there are no signing keys of single applications",
+	50158:  "there are no external challenges",
+	53011:  "there is no detection of risk",
+	530032: "there are no security defaults",
+	530034: "there are no delegated administrators",
+	530035: "there are no security defaults",
+	70001:  "the former name of 700016 and 7000112",
+	70002:  "the former name of 7000215 and 7000218",
+	70021:  "the former name of 700211, 700212 and 700213",
+	700011: "the former name of 700016",
+	90019:  "50059 says the same",
+}
+
+// TestDocumentedCodes: each documented code is triggered above, is the policy's,
+// or has a reason why it cannot be met.
+func TestDocumentedCodes(t *testing.T) {
+	for _, c := range documented {
+		_, policy := conditionalaccess.Code(c).Info()
+		ours := slices.Contains(aadsts.Codes(), c)
+		if reason := unmet[c]; (ours || policy) == (reason != "") {
+			t.Errorf("AADSTS%d: in the table %t, the policy's %t, unmet %q", c, ours, policy, reason)
+		}
+	}
+	for c := range unmet {
+		if !slices.Contains(documented, c) {
+			t.Errorf("AADSTS%d is unmet and not documented", c)
 		}
 	}
 }

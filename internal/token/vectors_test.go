@@ -12,6 +12,8 @@ import (
 	"github.com/entrance-id/entrance/internal/token"
 )
 
+// TestCorpus is abuse cases 1 to 14 as files, of which each says its case and how
+// it must end: with which class of refusal, or with these claims.
 func TestCorpus(t *testing.T) {
 	if os.Getenv("UPDATE_VECTORS") != "" {
 		writeCorpus(t)
