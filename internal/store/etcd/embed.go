@@ -29,6 +29,8 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	"github.com/entrance-id/entrance/internal/errs"
@@ -95,6 +97,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		}
 	}()
 	if err := checkDirFormat(dir, cfg.Format); err != nil {
+		return nil, err
+	}
+	if err := discardUnborn(filepath.Join(dir, etcdDir)); err != nil {
 		return nil, err
 	}
 	setSegmentSize()
@@ -298,6 +303,34 @@ func checkDirFormat(dir string, format int) error {
 	}
 	if err != nil {
 		return errs.Wrap(errs.Unavailable, err, "the data directory %s cannot be written to", dir)
+	}
+	return nil
+}
+
+// discardUnborn removes an etcd that was killed at its first start, after it had
+// made its log and before it had written who its members are. Such a one has
+// never answered anybody, and would wait for a leader for ever.
+func discardUnborn(dir string) error {
+	logs := filepath.Join(dir, "member", "wal")
+	segments, err := filepath.Glob(filepath.Join(logs, "*.wal"))
+	if err != nil || len(segments) != 1 {
+		return err // none yet, or a long life
+	}
+	snapshots, err := filepath.Glob(filepath.Join(dir, "member", "snap", "*.snap"))
+	if err != nil || len(snapshots) > 0 {
+		return err
+	}
+	w, err := wal.OpenForRead(zap.NewNop(), logs, walpb.Snapshot{})
+	if err != nil {
+		return nil // etcd has more to say of it
+	}
+	defer w.Close()
+	_, state, entries, err := w.ReadAll()
+	if err != nil || len(entries) > 0 || state.Term != 0 || state.Commit != 0 {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return errs.Wrap(errs.Unavailable, err, "the unfinished store in %s cannot be removed", dir)
 	}
 	return nil
 }

@@ -2,13 +2,60 @@ package etcd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 )
+
+// TestKilledAtFirstStart makes what a process leaves that is killed at its first
+// start, between etcd's making of its log and its first entry in it (abuse case
+// 40): the next start begins anew. One that has lived keeps what it holds.
+func TestKilledAtFirstStart(t *testing.T) {
+	dir := t.TempDir()
+	start := func() *Server {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		s, err := Start(ctx, Config{Dir: dir, Format: 1, NoFsync: true, Logger: slog.New(slog.DiscardHandler), Fail: func(err error) { t.Error(err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if err := checkDirFormat(dir, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, etcdDir, "member", "snap"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w, err := wal.Create(zap.NewNop(), filepath.Join(dir, etcdDir, "member", "wal"), []byte{8, 1, 16, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := start()
+	if _, err := s.Client().Put(t.Context(), "kept", "yes"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start()
+	defer s.Close()
+	if got, err := s.Client().Get(t.Context(), "kept"); err != nil || len(got.Kvs) != 1 {
+		t.Errorf("after a restart: %v %v", got, err)
+	}
+}
 
 func TestTrusted(t *testing.T) {
 	for version, want := range map[string]bool{
