@@ -131,7 +131,9 @@ func (r *Ring) Rotate(ctx context.Context, tenant directory.TenantID, revoke boo
 // change revokes the keys that revoke picks and makes the key that plan asks
 // for, in one transaction that two replicas cannot both win.
 func (r *Ring) change(ctx context.Context, tenant directory.TenantID, plan func(*token.Set, time.Time) (token.KeyTimes, bool), revoke func(*token.Key) bool) error {
-	return r.store.Update(ctx, func(tx *store.Tx) error {
+	var made *token.Key
+	err := r.store.Update(ctx, func(tx *store.Tx) error {
+		made = nil
 		tx.Guard("signingkeys/" + string(tenant))
 		now := r.clock.Now()
 		records := slices.Collect(state.SigningKeys.Where(tx, "tenant", string(tenant)))
@@ -172,9 +174,13 @@ func (r *Ring) change(ctx context.Context, tenant directory.TenantID, plan func(
 			return err
 		}
 		rec := key.Record()
-		r.logger.Info("new signing key", "tenant", tenant, "kid", key.ID, "signs from", times.Activates)
+		made = key
 		return state.SigningKeys.Create(tx, &rec)
 	})
+	if err == nil && made != nil {
+		r.logger.Info("new signing key", "tenant", tenant, "kid", made.ID, "signs from", made.Times.Activates)
+	}
+	return err
 }
 
 // Run keeps every tenant's keys as they should be until ctx ends. One replica
