@@ -55,6 +55,7 @@ func Cluster(c *state.Cluster, resources *k8s.Resources) (*k8s.Cluster, error) {
 		StrictSubresources:       c.StrictSubresources,
 		CustomResourceConditions: c.CustomResourceConditions,
 		ManagedNamespaces:        true,
+		ConfigurationNamespaces:  c.ConfigurationNamespaces,
 		Resources:                resources,
 	}, nil
 }

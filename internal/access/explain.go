@@ -335,7 +335,11 @@ func imagine(s *rbac.Snapshot, c *state.Cluster, id directory.ObjectID, with []s
 		case scopeText == "cluster":
 			scopeText = c.ID
 		case strings.HasPrefix(scopeText, "namespace/"):
-			scopeText = c.ID + "/namespaces/" + strings.TrimPrefix(scopeText, "namespace/")
+			between := "/namespaces/"
+			if c.ConfigurationNamespaces {
+				between = "/providers/Microsoft.KubernetesConfiguration/namespaces/"
+			}
+			scopeText = c.ID + between + strings.TrimPrefix(scopeText, "namespace/")
 		}
 		scope, err := rbac.ParseScope(scopeText)
 		if err != nil {

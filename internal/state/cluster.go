@@ -45,6 +45,10 @@ type Cluster struct {
 	// customresources/read, write and delete, with the group and kind that
 	// conditions of role assignments test.
 	CustomResourceConditions bool `json:"customResourceConditions,omitempty"`
+	// ConfigurationNamespaces names namespaces as
+	// {cluster}/providers/Microsoft.KubernetesConfiguration/namespaces/{name} in
+	// scopes, instead of {cluster}/namespaces/{name}.
+	ConfigurationNamespaces bool `json:"configurationNamespaces,omitempty"`
 	// ProofOfPossession demands signed requests instead of bearer tokens.
 	ProofOfPossession bool `json:"proofOfPossession,omitempty"`
 	// ProofOnce refuses a signed request that was seen before. kubectl sends one

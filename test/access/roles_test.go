@@ -43,6 +43,10 @@ var attempts = []attempt{
 	{"get deployments -n web", "rwacRWAC", ""},
 	{"get secret token -n web", "wacWAC", `secrets "token" is forbidden: User "%s" cannot get resource "secrets" in API group "" in the namespace "web": ` + k8s.ReasonDenied},
 	{"get secrets -n web --watch-only --request-timeout=1s", "wacWAC", `"secrets" in API group "" in the namespace "web": ` + k8s.ReasonDenied},
+	// Selectors change nothing.
+	{"get secrets -n web --field-selector=metadata.name=token", "wacWAC", `"secrets" in API group "" in the namespace "web": ` + k8s.ReasonDenied},
+	{"get secrets -n web -l app=web", "wacWAC", `"secrets" in API group "" in the namespace "web": ` + k8s.ReasonDenied},
+	{"get pods -A --field-selector=metadata.namespace=web", "rwac", `"pods" in API group "" at the cluster scope: ` + k8s.ReasonDenied},
 	{"create configmap x --from-literal=a=b -n web --dry-run=server", "wacWAC", `configmaps is forbidden: User "%s" cannot create resource "configmaps" in API group "" in the namespace "web": ` + k8s.ReasonDenied},
 	{"create deployment x --image=x -n web --dry-run=server", "wacWAC", `deployments.apps is forbidden: User "%s" cannot create resource "deployments" in API group "apps" in the namespace "web": ` + k8s.ReasonDenied},
 	{"delete pod none -n web --ignore-not-found", "wacWAC", `pods "none" is forbidden: User "%s" cannot delete resource "pods" in API group "" in the namespace "web": ` + k8s.ReasonDenied},

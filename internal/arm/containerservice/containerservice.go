@@ -15,6 +15,7 @@
 //
 // Tags with the value "true" switch on what the webhooks can do beyond AKS's
 // defaults: entrance:strict-subresources, entrance:custom-resource-conditions,
+// entrance:configuration-namespaces,
 // entrance:proof-of-possession and entrance:proof-of-possession-once, which takes
 // each signed request only once. entrance:proof-of-possession-validity is how
 // long one is good, 15m without it. They are tags because every client can set

@@ -312,6 +312,7 @@ func (n *plan) network() error {
 const (
 	TagStrictSubresources       = "entrance:strict-subresources"
 	TagCustomResourceConditions = "entrance:custom-resource-conditions"
+	TagConfigurationNamespaces  = "entrance:configuration-namespaces"
 	TagProofOfPossession        = "entrance:proof-of-possession"
 	TagProofOnce                = "entrance:proof-of-possession-once"
 	TagProofValidity            = "entrance:proof-of-possession-validity" // a duration such as 5m
@@ -339,6 +340,7 @@ func readSwitches(doc wire.Document, rec *state.Cluster) error {
 	}{
 		{TagStrictSubresources, &rec.StrictSubresources},
 		{TagCustomResourceConditions, &rec.CustomResourceConditions},
+		{TagConfigurationNamespaces, &rec.ConfigurationNamespaces},
 		{TagProofOfPossession, &rec.ProofOfPossession},
 		{TagProofOnce, &rec.ProofOnce},
 	} {
