@@ -32,6 +32,9 @@ import (
 type Facts struct {
 	View *store.View
 	RBAC *rbac.Snapshot
+	// end is when the first time-bound assignment of the snapshot ends; zero:
+	// none does.
+	end time.Time
 }
 
 // Keeper follows the store.
@@ -75,6 +78,14 @@ func (k *Keeper) Close() {
 // from.
 func (k *Keeper) Facts() (Facts, error) {
 	f := k.facts.Load()
+	if f != nil && !f.end.IsZero() && !k.clock.Now().Before(f.end) {
+		// The timer may be late, or know nothing of it: it goes by how long the
+		// machine runs, and machines sleep and have their clocks set.
+		k.mu.Lock()
+		k.reload()
+		k.mu.Unlock()
+		f = k.facts.Load()
+	}
 	if f == nil {
 		return Facts{}, errs.New(errs.Unavailable, "Access cannot be decided: role assignments could not be read.")
 	}
@@ -113,10 +124,11 @@ func (k *Keeper) follow(v *store.View, changes []store.Change) {
 			return
 		}
 	}
-	k.facts.Store(&Facts{View: v, RBAC: next})
+	end := old.end
 	if ends {
-		k.schedule(v)
+		end = k.schedule(v)
 	}
+	k.facts.Store(&Facts{View: v, RBAC: next, end: end})
 }
 
 // translate returns what a change of the store means to the snapshot, nil for
@@ -180,9 +192,21 @@ func (k *Keeper) load(v *store.View) error {
 	if err != nil {
 		return err
 	}
-	k.facts.Store(&Facts{View: v, RBAC: snapshot})
-	k.schedule(v)
+	k.facts.Store(&Facts{View: v, RBAC: snapshot, end: k.schedule(v)})
 	return nil
+}
+
+// reload reads everything again, if the snapshot holds what has ended. The caller
+// holds the lock.
+func (k *Keeper) reload() {
+	f := k.facts.Load()
+	if f == nil || k.closed || f.end.IsZero() || k.clock.Now().Before(f.end) {
+		return // somebody else was faster
+	}
+	if err := k.load(f.View); err != nil {
+		k.logger.Error("role assignments cannot be read; access is refused", "error", err)
+		k.facts.Store(nil)
+	}
 }
 
 func (k *Keeper) ended(a *state.AccessAssignment) bool {
@@ -190,8 +214,8 @@ func (k *Keeper) ended(a *state.AccessAssignment) bool {
 }
 
 // schedule arranges for the snapshot to lose the next time-bound assignment at
-// its end, whether or not anything is written then.
-func (k *Keeper) schedule(v *store.View) {
+// its end, whether or not anything is written or asked then, and returns that end.
+func (k *Keeper) schedule(v *store.View) time.Time {
 	var next time.Time
 	for a := range state.AccessAssignments.All(v) {
 		if !a.Until.IsZero() && !k.ended(a) && (next.IsZero() || a.Until.Before(next)) {
@@ -203,21 +227,14 @@ func (k *Keeper) schedule(v *store.View) {
 		k.timer = nil
 	}
 	if next.IsZero() || k.closed {
-		return
+		return next
 	}
 	k.timer = time.AfterFunc(max(next.Sub(k.clock.Now()), 10*time.Millisecond), func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if k.closed {
-			return
-		}
-		if f := k.facts.Load(); f != nil {
-			if err := k.load(f.View); err != nil {
-				k.logger.Error("role assignments cannot be read; access is refused", "error", err)
-				k.facts.Store(nil)
-			}
-		}
+		k.reload()
 	})
+	return next
 }
 
 func putAssignment(a *state.AccessAssignment) rbac.Change {

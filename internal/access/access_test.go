@@ -159,6 +159,28 @@ func TestTimeBoundAssignmentEnds(t *testing.T) {
 	}
 }
 
+// TestMovedClock: a machine that slept through the end of a window, or whose clock
+// was set, grants nothing past it (abuse case 26).
+func TestMovedClock(t *testing.T) {
+	w := newWorld(t)
+	w.assign(w.team, cluster, w.clock.Now().Add(time.Hour))
+	w.assign(w.outer, cluster+"/namespaces/dev", w.clock.Now().Add(2*time.Hour))
+	if !w.explain(pods("prod"), nil).Allowed {
+		t.Fatal("refused inside the window")
+	}
+	w.clock.Advance(time.Hour)
+	if w.explain(pods("prod"), nil).Allowed {
+		t.Error("allowed at the end of the window")
+	}
+	if !w.explain(pods("dev"), nil).Allowed {
+		t.Error("the longer window ended with the shorter")
+	}
+	w.clock.Advance(time.Hour)
+	if w.explain(pods("dev"), nil).Allowed {
+		t.Error("allowed at the end of the longer window")
+	}
+}
+
 func TestKubernetesRBACIsPartOfTheAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.c.AzureRBAC = false
