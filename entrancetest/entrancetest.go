@@ -28,6 +28,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/server"
 )
@@ -62,17 +63,30 @@ type Group struct{ ID, DisplayName string }
 // App is an application with a service principal and a secret.
 type App struct{ ClientID, ClientSecret, ObjectID, ServicePrincipalID string }
 
+// Option changes how a cloud is started.
+type Option func(*server.Config)
+
+// WithClock gives the cloud a clock of the test's own, which may be moved: what
+// ends after an hour can be seen to end.
+func WithClock(now func() time.Time) Option {
+	return func(c *server.Config) { c.Clock = clock.Func(now) }
+}
+
 // Start starts a cloud without a cluster.
-func Start(t testing.TB) *Cloud {
+func Start(t testing.TB, options ...Option) *Cloud {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.Start(t.Context(), server.Config{
+	config := server.Config{
 		DataDir: dir, Sample: true, Proxy: true, KubeBinary: kubeBinary(), UnsafeNoFsync: true,
 		Logger: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	}
+	for _, o := range options {
+		o(&config)
+	}
+	s, err := server.Start(t.Context(), config)
 	if err != nil {
 		t.Fatalf("entrancetest: %v", err)
 	}

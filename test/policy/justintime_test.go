@@ -3,13 +3,17 @@ package policy_test
 import (
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/entrance-id/entrance/entrancetest"
+	"github.com/entrance-id/entrance/internal/diagnose"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/rbac"
+	"github.com/entrance-id/entrance/internal/server"
 )
 
 // within is how soon a running cluster follows a change: the two seconds that are
@@ -34,10 +38,16 @@ func eventually(t *testing.T, k *entrancetest.Cluster, token string, allowed boo
 	t.Errorf("kubectl %v: allowed is not %v after %v: %v\n%s", args, allowed, within, err, out)
 }
 
+// window is the shortest that there is.
+const window = 5 * time.Minute
+
 // TestJustInTime walks through just-in-time access on a real cluster: eligible is
 // Forbidden, activated is allowed without a new token, ended is Forbidden.
 func TestJustInTime(t *testing.T) {
-	cloud := entrancetest.Start(t)
+	var moved atomic.Int64
+	cloud := entrancetest.Start(t, entrancetest.WithClock(func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }))
+	// Nobody waits for the end of a window in a test.
+	ends := func() { moved.Add(int64(window)) }
 	admins := cloud.AddGroup(t, "cluster-admins")
 	k := cloud.StartCluster(t, entrancetest.ClusterOptions{AdminGroups: []string{admins.ID}, AzureRBAC: true})
 
@@ -53,6 +63,7 @@ func TestJustInTime(t *testing.T) {
 		}
 		cloud.Graph(t, http.MethodPost, base+"eligibilityScheduleRequests", request("adminAssign", "P30D"), nil)
 		eventually(t, k, token, false, "get", "nodes") // eligible is not active
+		diagnosed(t, cloud, k, ann, "is eligible for membership of group cluster-admins, which would allow it, but has not activated it")
 		// The password is one factor: the activation needs a second.
 		own := cloud.UserToken(t, ann, cloud.GraphScope())
 		if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", "PT1H")); status != http.StatusBadRequest {
@@ -77,6 +88,13 @@ func TestJustInTime(t *testing.T) {
 				t.Errorf("activation for %s: HTTP %d %v, want a refusal", long, status, out)
 			}
 		}
+		if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", "PT5M")); status != http.StatusCreated {
+			t.Fatalf("activation: HTTP %d %v", status, out)
+		}
+		eventually(t, k, token, true, "get", "nodes")
+		ends()
+		eventually(t, k, token, false, "get", "nodes")
+		// Once more, and ended before its time by an administrator.
 		if status, out := post(t, cloud, own, base+"assignmentScheduleRequests", request("selfActivate", "PT1H")); status != http.StatusCreated {
 			t.Fatalf("activation: HTTP %d %v", status, out)
 		}
@@ -107,6 +125,10 @@ func TestJustInTime(t *testing.T) {
 			}
 			request("roleEligibility", "AdminAssign", "P30D")
 			eventually(t, k, token, false, "get", "pods", "-n", "default")
+			request("roleAssignment", "AdminAssign", "PT5M")
+			eventually(t, k, token, true, "get", "pods", "-n", "default")
+			ends()
+			eventually(t, k, token, false, "get", "pods", "-n", "default")
 			request("roleAssignment", "AdminAssign", "PT1H")
 			eventually(t, k, token, true, "get", "pods", "-n", "default")
 			if c.scope != k.ID {
@@ -116,4 +138,19 @@ func TestJustInTime(t *testing.T) {
 			eventually(t, k, token, false, "get", "pods", "-n", "default")
 		})
 	}
+}
+
+// diagnosed asks the doctor why somebody may not list nodes.
+func diagnosed(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster, u entrancetest.User, want string) {
+	t.Helper()
+	d, err := server.Diagnose(t.Context(), filepath.Dir(cloud.CAFile), server.DoctorQuery{Cluster: k.Name, Who: u.UserPrincipalName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range d.Findings {
+		if f.Level == diagnose.Problem && f.Text == want {
+			return
+		}
+	}
+	t.Errorf("the doctor does not say %q but %+v", want, d.Findings)
 }
