@@ -309,6 +309,43 @@ func TestFlexibleFederatedCredential(t *testing.T) {
 	w.do("admin", "PATCH", path+"/flexible", obj("claimsMatchingExpression", nil, "subject", "repo:contoso/contoso-repo:ref:refs/heads/main")).want(204)
 }
 
+// TestManagedIdentityIsAzures: whoever manages applications gets no way to sign in
+// as a managed identity, which may have more rights than they, and cannot say
+// where it is assigned.
+func TestManagedIdentityIsAzures(t *testing.T) {
+	w := newWorld(t)
+	w.role(w.member("lesser"), directory.ApplicationAdministrator)
+	now := w.clock.Now()
+	der, _ := certificate(t, now.Add(-time.Hour), now.Add(24*time.Hour))
+	id := directory.ObjectID(directory.NewGUID())
+	w.update(func(tx *store.Tx) error {
+		return state.ServicePrincipals.Create(tx, &directory.ServicePrincipal{
+			Tenant: tenantID, ID: id, AppID: directory.AppID(directory.NewGUID()), DisplayName: "machine", Type: "ManagedIdentity", Enabled: true, AlternativeNames: []string{"isExplicit=False", "/vm"},
+		})
+	})
+	path := "servicePrincipals/" + string(id)
+	key := obj("type", "AsymmetricX509Cert", "usage", "Verify", "key", base64.StdEncoding.EncodeToString(der))
+	for name, body := range map[string]any{
+		"a certificate": obj("keyCredentials", []any{key}), "in other case": obj("KeyCredentials", []any{key}), "no secrets": obj("passwordCredentials", []any{}),
+		"another resource": obj("alternativeNames", []string{"isExplicit=False", "/elsewhere"}), "another name": obj("displayName", "this-machine"), "names": obj("servicePrincipalNames", []string{"https://x"}),
+	} {
+		for _, who := range []string{"lesser", "admin"} {
+			if a := w.do(who, "PATCH", path, body); a.status != 403 {
+				t.Errorf("%s by %s: %d %s", name, who, a.status, a.raw)
+			}
+		}
+	}
+	if a := w.do("admin", "POST", path+"/addPassword", obj("passwordCredential", obj("displayName", "x"))); a.status < 400 {
+		t.Errorf("a secret: %d %s", a.status, a.raw)
+	}
+	p, err := state.ServicePrincipals.Get(w.store.View(), state.Key(tenantID, id))
+	if err != nil || len(p.Credentials.Keys)+len(p.Credentials.Passwords) > 0 || p.AlternativeNames[1] != "/vm" || p.DisplayName != "machine" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	// What says nothing about who it is may change.
+	w.do("admin", "PATCH", path, obj("accountEnabled", false, "tags", []string{"x"})).want(204)
+}
+
 func TestAddKeyNeedsProof(t *testing.T) {
 	w := newWorld(t)
 	now := w.clock.Now()

@@ -340,6 +340,9 @@ func (s service) updateServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	var changes []wire.Change
 	p, err := s.clientChange(c, func(tx *store.Tx, p *directory.ServicePrincipal) error {
 		wasEnabled, names := p.Enabled, slices.Clone(p.Names)
+		if err := notOurs(p, body); err != nil {
+			return err
+		}
 		var err error
 		if changes, err = model.ServicePrincipal.Apply(p, &p.Properties, body); err != nil {
 			return err
@@ -361,6 +364,28 @@ func (s service) updateServicePrincipal(c *wire.Call) (*wire.Response, error) {
 	}
 	c.Audited(clientTarget(p, redact(changes)))
 	return wire.NoContent(), nil
+}
+
+// notOurs refuses to change in a service principal what others say about it. The
+// names of a managed identity tell where it is assigned, and tokens repeat them;
+// it and first-party applications get their credentials from Azure alone, so that
+// nobody who may manage applications can sign in as them.
+func notOurs(p *directory.ServicePrincipal, body wire.Members) error {
+	what, fixed := "", []string{"keyCredentials", "passwordCredentials"}
+	switch {
+	case p.Type == "ManagedIdentity":
+		what, fixed = "a managed identity", append(fixed, "alternativeNames", "displayName", "servicePrincipalNames")
+	case p.AppOwnerTenant == directory.MicrosoftTenant:
+		what = "a first-party application"
+	default:
+		return nil
+	}
+	for _, name := range fixed {
+		if _, given := body.Get(name); given {
+			return wire.Fail(http.StatusForbidden, wire.CodeDenied, "The property '%s' of this service principal cannot be changed: it is %s.", name, what)
+		}
+	}
+	return nil
 }
 
 // clientChange changes a service principal.
