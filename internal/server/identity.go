@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/entrance-id/entrance/internal/cluster"
 	"github.com/entrance-id/entrance/internal/directory"
@@ -21,8 +22,14 @@ func newMachineIdentity(sample *Sample) *directory.ServicePrincipal {
 		AppID: directory.AppID(directory.NewGUID()), DisplayName: machineName,
 	}, sample.now)
 	p.Type = "ManagedIdentity"
-	p.AlternativeNames = []string{"isExplicit=False", "/subscriptions/" + sample.Subscription + "/resourceGroups/" + sampleGroup + "/providers/Microsoft.Compute/virtualMachines/" + machineName}
+	p.AlternativeNames = machineNames(sample.Subscription)
 	return p
+}
+
+// machineNames says what the machine's identity is assigned to, in the form that
+// service principals have it in.
+func machineNames(subscription string) []string {
+	return []string{"isExplicit=False", "/subscriptions/" + subscription + "/resourceGroups/" + sampleGroup + "/providers/Microsoft.Compute/virtualMachines/" + machineName}
 }
 
 // machine finds what the managed identity listener stands for: the identity of
@@ -41,8 +48,10 @@ func (m machine) Source(ctx context.Context, remote, local netip.AddrPort) (*imd
 func (m machine) find() *imds.Machine {
 	st := m.tells()
 	found := &imds.Machine{Store: m.store, Tenant: st.TenantID, Subscription: st.SubscriptionID}
+	// By what it is assigned to: anybody may give an identity of theirs its name.
+	names := machineNames(st.SubscriptionID)
 	for p := range state.ServicePrincipals.Where(m.store.View(), "display", string(st.TenantID)+"/"+machineName) {
-		if p.Type == "ManagedIdentity" {
+		if p.Type == "ManagedIdentity" && slices.Equal(p.AlternativeNames, names) {
 			found.System = p.ID
 		}
 	}

@@ -289,8 +289,10 @@ func (s *Server) listen() error {
 			Dial: func(ctx context.Context) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "tcp", s.login.ln.Addr().String())
 			},
-			IMDS:   later(func(v *services) http.Handler { return v.imds }),
 			Logger: s.log,
+		}
+		if !s.cfg.NoIMDS {
+			p.IMDS = later(func(v *services) http.Handler { return v.imds })
 		}
 		if s.proxy, err = open("proxy", loopback, s.cfg.Ports.Proxy, nil, p); err != nil {
 			return err
