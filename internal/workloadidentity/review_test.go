@@ -509,7 +509,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// FuzzReview: whatever the API server sends, the webhook answers with something
+// FuzzReview is the fuzzing of abuse case 37: whatever the API server sends, the webhook answers with something
 // that it can apply, and that a second review leaves alone.
 func FuzzReview(f *testing.F) {
 	w := newWebhook(f, func(c *wi.Config) { c.Timeout = time.Millisecond })
