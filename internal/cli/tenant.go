@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,8 +16,8 @@ import (
 )
 
 func newTenant(e *env) *cobra.Command {
-	c := &cobra.Command{Use: "tenant", Short: "List tenants, and connect those that somebody else hosts"}
-	c.AddCommand(newTenantConnect(e), newTenantDisconnect(e), newTenantList(e))
+	c := &cobra.Command{Use: "tenant", Short: "List tenants, connect those that somebody else hosts, renew the keys of those that are hosted here"}
+	c.AddCommand(newTenantConnect(e), newTenantDisconnect(e), newTenantList(e), newTenantKeys(e))
 	return c
 }
 
@@ -119,6 +120,41 @@ func newTenantList(e *env) *cobra.Command {
 			fmt.Fprintln(w, "TENANT ID\tNAME\tHOSTED\tCLUSTERS\tAUTHORITY")
 			for _, t := range list {
 				fmt.Fprintf(w, "%s\t%s\t%t\t%d\t%s\n", t.ID, t.Name, t.Hosted, len(t.Clusters), t.Authority)
+			}
+		})
+	}
+	return c
+}
+
+func newTenantKeys(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "keys TENANT-ID",
+		Short: "Show the signing keys of a tenant that is hosted here, and renew them",
+		Long: `Show the signing keys of a tenant that is hosted here. They are renewed by themselves every
+six weeks. With --rotate the next key is published now and signs after three days, so that
+everybody who verifies tokens has it by then; what the present key has signed stays valid
+until it ends. With --rotate --revoke the present key ends at once, and with it every token
+that it has signed: for a key that somebody else may have.`,
+		Example: `  entrance tenant keys 00000000-0000-0000-0000-000000000000 --rotate`,
+		Args:    oneArgument("the id of one tenant"),
+	}
+	dir, output := dataDir(c), outputFlag(c)
+	q := server.KeysQuery{}
+	c.Flags().BoolVar(&q.Rotate, "rotate", false, "make the next key now")
+	c.Flags().BoolVar(&q.Revoke, "revoke", false, "with --rotate: end the present key, and all tokens that it has signed, at once")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if q.Revoke && !q.Rotate {
+			return usageError{fmt.Errorf("--revoke is for --rotate")}
+		}
+		q.ID = args[0]
+		list, err := server.TenantKeys(c.Context(), *dir, q)
+		if err != nil {
+			return err
+		}
+		return printAs(e, *output, list, func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "KEY ID\tUSE\tPUBLISHED\tSIGNS FROM")
+			for _, k := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, k.Use, k.Published.Format(time.RFC3339), k.Activates.Format(time.RFC3339))
 			}
 		})
 	}

@@ -223,7 +223,11 @@ func TestRefreshTokens(t *testing.T) {
 	if f := r.refreshWith("client_id", string(directory.AzurePowerShell)); f.status != 200 {
 		t.Errorf("a client of the family: %+v", f)
 	}
-	// Another replica revokes; this one's view may not show it yet.
+	// Another replica revokes, and this one's view does not show it yet: it waits
+	// for a subscriber.
+	stalled := make(chan struct{})
+	defer r.Store.Subscribe(func(*store.View, []store.Change) { <-stalled })()
+	defer close(stalled)
 	replica, err := r.Store.Sibling(context.Background(), append(append(state.Tables(), oauth.Tables()...), signin.Tables()...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +241,9 @@ func TestRefreshTokens(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if u, err := state.Users.Get(r.Store.View(), state.Key(r.User.Tenant, r.User.ID)); err != nil || !u.SessionsValidFrom.IsZero() {
+		t.Fatalf("the view shows the revocation: %+v, %v", u, err)
 	}
 	for _, x := range []string{old, newer} {
 		if f := r.refreshWith("refresh_token", x); f.code != 50173 {

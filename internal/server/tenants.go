@@ -10,6 +10,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/token"
 )
 
 // TenantQuery describes a tenant to connect, or names one to disconnect by ID
@@ -65,6 +66,30 @@ func Tenants(ctx context.Context, dir string) ([]TenantInfo, error) {
 	return list, ask(ctx, dir, "/tenants/list", struct{}{}, &list)
 }
 
+// KeysQuery asks for the signing keys of a hosted tenant.
+type KeysQuery struct {
+	ID     string `json:"id"`
+	Rotate bool   `json:"rotate,omitempty"` // make the next key first
+	Revoke bool   `json:"revoke,omitempty"` // and end the present one at once
+}
+
+// KeyInfo is a signing key as it is published.
+type KeyInfo struct {
+	ID token.KeyID `json:"kid"`
+	// Use is waits (published, signs later), signs, or verifies (what it has
+	// signed before is still valid).
+	Use       string    `json:"use"`
+	Published time.Time `json:"published"`
+	Activates time.Time `json:"activates"`
+}
+
+// TenantKeys returns the signing keys of a hosted tenant, after renewing them if
+// that is asked for.
+func TenantKeys(ctx context.Context, dir string, q KeysQuery) ([]KeyInfo, error) {
+	var list []KeyInfo
+	return list, ask(ctx, dir, "/tenants/keys", q, &list)
+}
+
 // TrustIssuer lets a cluster accept the tokens of a further issuer.
 func TrustIssuer(ctx context.Context, dir string, q IssuerQuery) error {
 	var done struct{}
@@ -104,6 +129,7 @@ func (s *Server) tenantRoutes(mux *http.ServeMux) {
 		return struct{}{}, s.services.connected.Disconnect(ctx, directory.TenantID(strings.ToLower(q.ID)))
 	})
 	handleControl(mux, "/tenants/list", func(context.Context, struct{}) (any, error) { return s.tenants(), nil })
+	handleControl(mux, "/tenants/keys", func(ctx context.Context, q KeysQuery) (any, error) { return s.tenantKeys(ctx, q) })
 	handleControl(mux, "/clusters/trust-issuer", func(ctx context.Context, q IssuerQuery) (any, error) {
 		c, err := s.findCluster(q.Cluster)
 		if err != nil {
@@ -130,6 +156,36 @@ func (s *Server) tenantRoutes(mux *http.ServeMux) {
 		}
 		return list, nil
 	})
+}
+
+func (s *Server) tenantKeys(ctx context.Context, q KeysQuery) ([]KeyInfo, error) {
+	id := directory.TenantID(strings.ToLower(q.ID))
+	if _, err := state.Tenants.Get(s.store.View(), string(id)); err != nil {
+		return nil, errs.New(errs.NotFound, "No tenant %s is hosted here; 'entrance tenant list' lists them.", q.ID)
+	}
+	if q.Rotate {
+		if err := s.ring.Rotate(ctx, id, q.Revoke); err != nil {
+			return nil, err
+		}
+	}
+	set, err := s.ring.Set(id)
+	if err != nil {
+		return nil, err
+	}
+	now := s.clock.Now()
+	active, _ := set.Active(now)
+	list := []KeyInfo{}
+	for _, k := range set.Published(now) {
+		use := "verifies"
+		switch {
+		case active != nil && k.ID == active.ID:
+			use = "signs"
+		case now.Before(k.Times.Activates):
+			use = "waits"
+		}
+		list = append(list, KeyInfo{k.ID, use, k.Times.Published, k.Times.Activates})
+	}
+	return list, nil
 }
 
 func (s *Server) tenants() []TenantInfo {

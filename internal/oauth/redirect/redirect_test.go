@@ -30,6 +30,7 @@ func TestMatch(t *testing.T) {
 		{"https://spa.example", redirect.Redirect{}, 50011},
 		{"http://127.0.0.1:80/", redirect.Redirect{}, 50011},
 		{"http://[::1]:80/web", redirect.Redirect{}, 50011},
+		{"HTTP://localhost:4711", redirect.Redirect{}, 50011},
 		{"http://localhost:4711/x", redirect.Redirect{}, 50011},
 		{"http://localhost:4711?x", redirect.Redirect{}, 50011},
 		{"https://localhost:4711", redirect.Redirect{}, 50011},
