@@ -91,6 +91,12 @@ func TestApp(t *testing.T) {
 	s.want("All2", "join('', [groupMembershipClaims, to_string(api.requestedAccessTokenVersion)])", "ad", "app", "show", "--id", app)
 	s.fails(2, "--set takes", "ad", "app", "update", "--id", app, "--set", "nope")
 	s.fails(2, "--app-roles is not JSON", "ad", "app", "update", "--id", app, "--app-roles", "{")
+	// As the second document has it, in az's words of then.
+	old := s.word("appId", "ad", "app", "create", "--display-name", "desktop", "--native-app", "--reply-urls", "http://localhost/old")
+	s.want("true http://localhost/old", "join(' ', [to_string(isFallbackPublicClient), publicClient.redirectUris[0]])", "ad", "app", "show", "--id", old)
+	s.ok("ad", "sp", "create", "--id", old)
+	s.want(old, "appId", "ad", "sp", "credential", "reset", "--name", old, "--credential-description", "AKSPassword")
+	s.want("AKSPassword", "[].displayName", "ad", "sp", "credential", "list", "--id", old)
 	s.fails(1, "verified domain", "ad", "app", "create", "--display-name", "other", "--identifier-uris", "https://elsewhere.example")
 
 	// Permissions, as the second of the five documents asks for them.

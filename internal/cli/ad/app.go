@@ -100,6 +100,22 @@ func (p *appFlags) body() (graph.Object, error) {
 	return body, nil
 }
 
+// older takes what the flags of older versions of az say.
+func (p *appFlags) older(native *azure.Truth, replies *azure.Words) {
+	public := native.Value != nil && *native.Value
+	if public {
+		p.fallback.Value = native.Value
+	}
+	if !replies.Set {
+		return
+	}
+	to := p.web
+	if public {
+		to = p.public
+	}
+	to.List, to.Set = append(to.List, replies.List...), true
+}
+
 func newAppCreate(a *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use: "create", Short: "Make an application",
@@ -108,8 +124,11 @@ func newAppCreate(a *azure.App) *cobra.Command {
   entrance ad app create --display-name desktop --is-fallback-public-client true --public-client-redirect-uris http://localhost`,
 	}
 	p := newAppFlags(c)
+	native, replies := azure.TruthFlag(c, "native-app", ""), azure.WordsFlag(c, "reply-urls", "")
+	azure.Hide(c, "native-app", "reply-urls") // as az called them until 2.37
 	azure.Require(c, "display-name")
 	return run(a, c, appTable, func(ctx context.Context, t tenant) (any, error) {
+		p.older(native, replies)
 		body, err := p.body()
 		if err != nil {
 			return nil, err

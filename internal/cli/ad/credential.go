@@ -69,6 +69,9 @@ func newReset(a *azure.App, kind string) *cobra.Command {
 	name := f.String("display-name", "", "name of the credential")
 	cert, create := f.String("cert", "", "certificate to register, without its key: PEM, base64 or @file"), f.Bool("create-cert", false, "make a certificate, and keep it with its key in a file of the home directory")
 	life := newLifetime(c)
+	f.StringVar(id, "name", "", "")
+	f.StringVar(name, "credential-description", "", "")
+	azure.Hide(c, "name", "credential-description") // as az called them until 2.37
 	return run(a, c, "[].{AppId:appId, Tenant:tenant}", func(ctx context.Context, t tenant) (any, error) {
 		o, err := find(kind)(t, ctx, *id)
 		if err != nil {

@@ -57,7 +57,8 @@ func missing(c *cobra.Command) error {
 	var names []string
 	for name := range strings.FieldsSeq(c.Annotations[requiredFlags]) {
 		f := c.Flags().Lookup(name)
-		if f.Changed && f.Value.String() != "" {
+		// A value may have come by another name of the flag.
+		if f.Value.String() != "" && (f.Changed || f.Value.Type() == "string") {
 			continue
 		}
 		text := "--" + name

@@ -149,6 +149,13 @@ func (a *App) GroupFlag(c *cobra.Command) *string {
 	return g
 }
 
+// Hide leaves flags out of the help: old names of others, which documents have.
+func Hide(c *cobra.Command, names ...string) {
+	for _, n := range names {
+		c.Flags().Lookup(n).Hidden = true
+	}
+}
+
 // Changed reports whether any of the flags was given.
 func Changed(fs *pflag.FlagSet, names ...string) bool {
 	for _, n := range names {
