@@ -84,28 +84,6 @@ func join(a, b string) string {
 	return a + "; " + b
 }
 
-// mendRole is for the packaging defect of az 2.45 in Debian, where every az
-// role command fails before it makes a request: the operations of the newer
-// library have _config where az reads config. az's own files stay as they are.
-const mendRole = `import importlib.abc, importlib.machinery, sys
-
-class Mend(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if not (name.startswith("azure.mgmt.authorization.v") and name.endswith(".operations")):
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-        def exec_module(module):
-            load(module)
-            for thing in vars(module).values():
-                if isinstance(thing, type) and not hasattr(thing, "config"):
-                    thing.config = property(lambda self: self._config)
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Mend())
-`
-
 // shell runs the rows' lines.
 type shell struct {
 	t    *testing.T
@@ -172,7 +150,7 @@ func TestSeeds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(mend, "sitecustomize.py"), []byte(mendRole), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(mend, "sitecustomize.py"), []byte(MendRole), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env, err := exec.Command(entrance, "env", "--data-dir", data).Output()

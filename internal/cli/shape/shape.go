@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -29,9 +30,12 @@ func Resource(v any) (map[string]any, error) {
 	if p, ok := out["properties"].(map[string]any); ok {
 		delete(out, "properties")
 		for k, v := range p {
-			if _, there := out[k]; !there {
-				out[k] = v
+			if _, there := out[k]; there && k == "type" {
+				k = "typePropertiesType" // what the Python clients call the type inside
+			} else if there {
+				continue
 			}
+			out[k] = v
 		}
 	}
 	groups(out)
@@ -89,6 +93,9 @@ func named(v any) any {
 				out[Name(k)] = inner
 				continue
 			}
+			if text, ok := e.(string); ok && (strings.HasSuffix(k, "On") || strings.HasSuffix(k, "At")) {
+				e = moment(text)
+			}
 			out[Name(k)] = named(e)
 		}
 		return out
@@ -109,6 +116,18 @@ func Name(s string) string {
 		b.WriteRune(c)
 	}
 	return b.String()
+}
+
+// moment writes a time as Python does, and leaves everything else as it is.
+func moment(text string) string {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	switch {
+	case err != nil:
+		return text
+	case t.Nanosecond()/1000 == 0:
+		return t.Format("2006-01-02T15:04:05-07:00")
+	}
+	return t.Format("2006-01-02T15:04:05.000000-07:00")
 }
 
 // inGroup finds the resource group in the id of a resource.

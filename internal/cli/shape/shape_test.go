@@ -21,12 +21,24 @@ func TestName(t *testing.T) {
 	}
 }
 
+// TestMoment holds how Python's isoformat writes times.
+func TestMoment(t *testing.T) {
+	for in, want := range map[string]string{
+		"2026-11-29T04:11:03.8289516Z": "2026-11-29T04:11:03.828951+00:00", "2026-11-29T04:11:03Z": "2026-11-29T04:11:03+00:00",
+		"2026-11-29T04:11:03.5+02:00": "2026-11-29T04:11:03.500000+02:00", "later": "later",
+	} {
+		if got := moment(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
 func TestResource(t *testing.T) {
 	var in any
 	if err := json.Unmarshal([]byte(`{
 		"id": "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/web", "name": "web",
 		"tags": {"ownerID": "x"}, "identity": {"userAssignedIdentities": {"/subscriptions/s/resourceGroups/RG/providers/X/Y/z": {"clientID": "c"}}},
-		"properties": {"enableRBAC": true, "name": "inner", "pools": [{"osSKU": "Ubuntu"}]}}`), &in); err != nil {
+		"type": "T", "properties": {"createdOn": "2026-11-29T04:11:03Z", "type": "inner", "enableRBAC": true, "name": "inner", "pools": [{"osSKU": "Ubuntu"}]}}`), &in); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Resource(in)
@@ -35,7 +47,8 @@ func TestResource(t *testing.T) {
 	}
 	want := map[string]any{
 		"id": "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/web", "name": "web", "resourceGroup": "rg",
-		"tags":       map[string]any{"ownerID": "x"},
+		"tags": map[string]any{"ownerID": "x"},
+		"type": "T", "typePropertiesType": "inner", "createdOn": "2026-11-29T04:11:03+00:00",
 		"identity":   map[string]any{"userAssignedIdentities": map[string]any{"/subscriptions/s/resourceGroups/RG/providers/X/Y/z": map[string]any{"clientId": "c"}}},
 		"enableRbac": true, "pools": []any{map[string]any{"osSku": "Ubuntu"}},
 	}
