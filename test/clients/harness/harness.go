@@ -94,6 +94,21 @@ type Policy struct {
 	set   *conditionalaccess.Set
 	clock clock.Clock
 	facts []conditionalaccess.Facts
+
+	pretended *conditionalaccess.Facts
+	now       time.Time // of the pretended facts
+}
+
+// Pretend has the policies answer as if every request had the given facts, but
+// for the step and the version of the endpoint, at the given time. A nil set ends
+// it, and every policy.
+func (p *Policy) Pretend(set *conditionalaccess.Set, f conditionalaccess.Facts, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set, p.pretended, p.now = set, &f, now
+	if set == nil {
+		p.pretended = nil
+	}
 }
 
 // Evaluate implements oauth.Policy.
@@ -103,6 +118,11 @@ func (p *Policy) Evaluate(_ context.Context, f *conditionalaccess.Facts) conditi
 	p.facts = append(p.facts, *f)
 	if p.set == nil {
 		return conditionalaccess.Outcome{Decision: conditionalaccess.Granted}
+	}
+	if p.pretended != nil {
+		g := *p.pretended
+		g.Step, g.V1 = f.Step, f.V1
+		return conditionalaccess.Evaluate(p.set, &g, p.now)
 	}
 	return conditionalaccess.Evaluate(p.set, f, p.clock.Now())
 }
