@@ -125,6 +125,49 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestCrashThenFailure: what cannot be finished after the restart is undone, and
+// says so: a create leaves nothing, an update what was before.
+func TestCrashThenFailure(t *testing.T) {
+	w := newWorld(t)
+	g := w.newResourceGroup("rg")
+	interrupted := func(id string, body object, status int, failure func(arm.ClusterSpec) error) *answer {
+		t.Helper()
+		w.fake.set(make(chan struct{}), nil) // never ends
+		a := w.call(w.olga, "PUT", id, body).want(status)
+		at := strings.TrimPrefix(a.header.Get("Azure-Asyncoperation"), baseURL)
+		w.waitFor(func() bool { return w.call(w.olga, "GET", at, nil).text("status") == "InProgress" })
+		time.Sleep(50 * time.Millisecond) // it is in Apply by now, or the next start begins it
+		w.fake.set(nil, failure)
+		w.restart()
+		return w.finish(w.olga, a)
+	}
+	broken := errs.New(errs.Unavailable, "The API server does not come up.")
+	id := g + "/providers/Microsoft.ContainerService/managedClusters/web"
+	s := interrupted(id, clusterBody(object{"managed": true}), 201, func(arm.ClusterSpec) error { return broken })
+	if s.text("status") != "Failed" || s.text("error.code") != "CreateFailed" || s.text("properties.outcome") != "Undone: nothing of the cluster is left." {
+		t.Errorf("create: %s", s.raw)
+	}
+	w.call(w.olga, "GET", id, nil).refused(404, "ResourceNotFound")
+	if specs, err := w.service.Specs(w.store.View()); err != nil || len(specs) != 0 || len(w.fake.running()) != 0 {
+		t.Errorf("specs %+v %v", specs, err)
+	}
+
+	w.fake.set(nil, nil)
+	w.newCluster(g, "web", clusterBody(object{"managed": true, "adminGroupObjectIDs": []string{string(w.group)}}))
+	s = interrupted(id, clusterBody(object{"managed": true, "adminGroupObjectIDs": []string{}}), 200, func(s arm.ClusterSpec) error {
+		if len(s.Entra.AdminGroups) == 0 {
+			return broken
+		}
+		return nil
+	})
+	if s.text("status") != "Failed" || s.text("error.code") != "UpdateFailed" || s.text("properties.outcome") != "Undone: the cluster is what it was before." {
+		t.Errorf("update: %s", s.raw)
+	}
+	if got := w.call(w.olga, "GET", id, nil).want(200).get("properties.aadProfile.adminGroupObjectIDs.0"); got != string(w.group) || len(w.record(id).AdminGroups) != 1 {
+		t.Errorf("the update is not undone: %v", got)
+	}
+}
+
 func (w *world) waitFor(ok func() bool) {
 	w.t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
