@@ -17,6 +17,8 @@ import (
 	"github.com/entrance-id/entrance/internal/clock"
 	"github.com/entrance-id/entrance/internal/directory"
 	foreignissuer "github.com/entrance-id/entrance/internal/issuer"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/test/clients/harness"
 )
 
@@ -168,6 +170,61 @@ func TestFlexibleFederated(t *testing.T) {
 				t.Errorf("AADSTS%d, want AADSTS%d with %q: %s", r.Code(), tt.code, tt.text, r.Body)
 			}
 		})
+	}
+}
+
+// TestOwnTokenAsAssertion: a token of a tenant here stands for the application that
+// it was issued to, as long as that is in good standing, and never for a person.
+func TestOwnTokenAsAssertion(t *testing.T) {
+	r := newRig(t)
+	get := func(pairs ...string) *harness.Reply {
+		return r.Post(r.TokenPath(), append([]string{"grant_type", "client_credentials"}, pairs...)...)
+	}
+	daemon := get("client_id", string(r.secret.AppID), "client_secret", "hunter2hunter2", "scope", string(r.api.AppID)+"/.default").Want(r.Cloud).Text("access_token")
+	id := r.Post(r.TokenPath(), "grant_type", "refresh_token", "client_id", az, "refresh_token", r.annRefresh(), "scope", "openid profile").Want(r.Cloud).Text("id_token")
+	if id == "" {
+		t.Fatal("no id token")
+	}
+	trusting := func(raw string) directory.AppID {
+		t.Helper()
+		part, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims struct{ Iss, Sub, Aud string }
+		if err := json.Unmarshal(part, &claims); err != nil {
+			t.Fatal(err)
+		}
+		app, _ := r.AddApp("Trusting "+directory.NewGUID(), func(a *directory.Application) {
+			a.Credentials.Federated = []directory.FederatedCredential{{ID: "f", Name: "f", Issuer: claims.Iss, Subject: claims.Sub, Audiences: []string{claims.Aud}}}
+		})
+		return app.AppID
+	}
+	app := trusting(daemon)
+	if reply := exchange(r.Cloud, app, daemon); reply.Code() != 0 {
+		t.Fatalf("an application's token: %s", reply.Body)
+	}
+	if reply := exchange(r.Cloud, trusting(id), id); reply.Code() != 700229 {
+		t.Errorf("a person's ID token: %s", reply.Body)
+	}
+	r.editSP(r.secret.AppID, func(p *directory.ServicePrincipal) { p.AccessRevoked = r.Clock.Now().Add(time.Second) })
+	r.Clock.Advance(2 * time.Second)
+	if reply := exchange(r.Cloud, app, daemon); reply.Code() != 50173 {
+		t.Errorf("after its access was revoked: %s", reply.Body)
+	}
+	r.editSP(r.secret.AppID, func(p *directory.ServicePrincipal) { p.AccessRevoked, p.Enabled = time.Time{}, false })
+	if reply := exchange(r.Cloud, app, daemon); reply.Code() != 7000112 {
+		t.Errorf("of a disabled application: %s", reply.Body)
+	}
+	r.Update(func(tx *store.Tx) error {
+		sp, err := state.FindServicePrincipal(tx, r.Tenant.ID, r.secret.AppID)
+		if err != nil {
+			return err
+		}
+		return state.Delete(tx, r.Tenant.ID, sp.ID, r.Clock.Now())
+	})
+	if reply := exchange(r.Cloud, app, daemon); reply.Code() != 700229 {
+		t.Errorf("of a deleted application: %s", reply.Body)
 	}
 }
 

@@ -266,6 +266,19 @@ func TestWorkloadIdentity(t *testing.T) {
 		}
 	})
 
+	// Abuse case 37: whoever may annotate a service account gets its pods the
+	// names of any identity, and no access.
+	t.Run("spoofed", func(t *testing.T) {
+		must(t, first, "create", "serviceaccount", "thief")
+		must(t, first, "annotate", "serviceaccount", "thief", "azure.workload.identity/client-id="+app.client)
+		must(t, first, "run", "thief", "--image=x", "--labels=azure.workload.identity/use=true", `--overrides={"spec":{"serviceAccountName":"thief"}}`)
+		if got := must(t, first, "get", "pod", "thief", "-o", `jsonpath={.spec.containers[0].env[?(@.name=="AZURE_CLIENT_ID")].value}`); got != app.client {
+			t.Errorf("AZURE_CLIENT_ID=%q", got)
+		}
+		if token, code := exchange(t, cloud, app.client, must(t, first, "create", "token", "thief", "--audience", audience)); token != "" || code != 700213 {
+			t.Errorf("AADSTS%d", code)
+		}
+	})
 	t.Run("identity try", func(t *testing.T) { identityTry(t, cloud, first, second, app) })
 
 	proxy := cloud.Status().Endpoints.Proxy

@@ -12,6 +12,7 @@ import (
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/oauth/aadsts"
 	"github.com/entrance-id/entrance/internal/oauth/wire"
+	"github.com/entrance-id/entrance/internal/state"
 	"github.com/entrance-id/entrance/internal/token"
 )
 
@@ -66,9 +67,8 @@ func (a *Authenticator) checkFederated(c *wire.Call, cl *Client, assertion, issu
 		return federatedFault(c, err, assertion)
 	}
 	if own {
-		// A token of a tenant here stands for an application only.
-		if kind, _ := proof.Text("idtyp"); kind == "user" || hasText(proof, "scp") {
-			return fault(700229)
+		if err := a.standing(c, proof); err != nil {
+			return err
 		}
 	}
 	match, err := proven(matches, proof)
@@ -76,6 +76,35 @@ func (a *Authenticator) checkFederated(c *wire.Call, cl *Client, assertion, issu
 		return err
 	}
 	cl.Auth, cl.Federated, cl.Credential = token.ClientAssertion, true, match.ID
+	return nil
+}
+
+// standing checks a token of a tenant here: it stands for an application only,
+// and for one that would get such a token now.
+func (a *Authenticator) standing(c *wire.Call, proof *token.Assertion) error {
+	// Only in an application's access token are the object and the subject one;
+	// a person's token has a scope, and its subject, as an ID token's, is theirs
+	// for one client.
+	object, _ := proof.Text("oid")
+	if kind, _ := proof.Text("idtyp"); kind == "user" || hasText(proof, "scp") || object == "" || object != proof.Subject {
+		return fault(700229)
+	}
+	trust, ok := a.Trust.Issuer(proof.Issuer)
+	if !ok {
+		return fault(700211, proof.Issuer)
+	}
+	sp, err := state.ServicePrincipals.Get(c.View, state.Key(trust.Tenant, directory.ObjectID(object)))
+	switch {
+	case errs.Is(err, errs.NotFound):
+		return fault(700229)
+	case err != nil:
+		return err
+	case !sp.Enabled:
+		return fault(7000112, string(sp.AppID), sp.DisplayName)
+	}
+	if issued := time.Unix(proof.IssuedAt, 0); !sp.AccessRevoked.IsZero() && issued.Before(sp.AccessRevoked) {
+		return fault(50173, issued.UTC().Format(aadsts.TimeFormat), sp.AccessRevoked.UTC().Format(aadsts.TimeFormat))
+	}
 	return nil
 }
 
