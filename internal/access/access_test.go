@@ -127,7 +127,11 @@ func TestExplainFollowsTheStore(t *testing.T) {
 		t.Error("an assignment in one namespace counts in another")
 	}
 	if q := pods("prod"); true {
-		q.WithMember = []string{directory.NewGUID()} // holds nothing
+		idle := directory.ObjectID(directory.NewGUID()) // holds nothing
+		w.update(func(tx *store.Tx) error {
+			return state.Groups.Create(tx, &directory.Group{Tenant: tenant, ID: idle, DisplayName: "idle"})
+		})
+		q.WithMember = []string{string(idle)}
 		q.WithoutMember = []string{string(w.team)}
 		if w.explain(q, nil).Allowed {
 			t.Error("what-if: still allowed without the membership")
@@ -210,7 +214,7 @@ func TestKubernetesRBACIsPartOfTheAnswer(t *testing.T) {
 func TestSearches(t *testing.T) {
 	w := newWorld(t)
 	w.assign(w.outer, cluster, time.Time{})
-	holders, err := w.keeper.WhoCan(w.c, nil, pods("prod"))
+	holders, err := w.keeper.WhoCan(w.c, nil, nil, pods("prod"))
 	if err != nil || len(holders) != 1 || holders[0].UserName != "dev@contoso.test" {
 		t.Errorf("who can = %+v, %v", holders, err)
 	}
@@ -220,5 +224,62 @@ func TestSearches(t *testing.T) {
 	}
 	if _, err := w.keeper.WhatCan(tenant, "nobody@contoso.test", rbac.Scope{}); err == nil {
 		t.Error("a subject that does not exist has an answer")
+	}
+}
+
+// TestSearchesInKubernetesRBAC: bindings of the cluster count, and say who is
+// meant.
+func TestSearchesInKubernetesRBAC(t *testing.T) {
+	w := newWorld(t)
+	w.c.AzureRBAC = false
+	binding := func(name string, s ...rbacv1.Subject) rbacv1.RoleBinding {
+		return rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "prod"}, Subjects: s, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}}
+	}
+	kubernetes := &access.KubernetesRBAC{
+		ClusterRoles: []rbacv1.ClusterRole{{ObjectMeta: metav1.ObjectMeta{Name: "view"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get", "list"}, APIGroups: []string{""}, Resources: []string{"pods"}}}}},
+		RoleBindings: []rbacv1.RoleBinding{binding("group", rbacv1.Subject{Kind: "Group", Name: string(w.outer)}), binding("robot", rbacv1.Subject{Kind: "ServiceAccount", Name: "r"}), binding("case", rbacv1.Subject{Kind: "User", Name: "DEV@contoso.test"})},
+	}
+	who := func(namespace string) (list []string) {
+		t.Helper()
+		holders, err := w.keeper.WhoCan(w.c, nil, kubernetes, pods(namespace))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range holders {
+			list = append(list, h.UserName)
+		}
+		return list
+	}
+	// Kubernetes compares names as they are written, so the third names nobody.
+	if got := strings.Join(who("prod"), " "); got != "ServiceAccount/prod/r User/DEV@contoso.test dev@contoso.test" {
+		t.Errorf("who can = %s", got)
+	}
+	if got := who("dev"); got != nil {
+		t.Errorf("in another namespace: %v", got)
+	}
+	held, err := w.keeper.Bound(w.c, kubernetes, "dev@contoso.test")
+	if err != nil || len(held) != 1 || held[0].ID != "RoleBinding/group" || held[0].Via != w.outer || held[0].Scope != cluster+"/namespaces/prod" {
+		t.Errorf("bound = %+v, %v", held, err)
+	}
+}
+
+// TestImaginedGroups: a group that is not there, or not theirs, is no answer.
+func TestImaginedGroups(t *testing.T) {
+	w := newWorld(t)
+	w.assign(w.team, cluster, time.Time{})
+	q := pods("prod")
+	q.WithoutMember = []string{"TEAM"}
+	if r, err := w.keeper.Explain(w.c, nil, nil, q); err != nil || r.Allowed {
+		t.Errorf("without the group, by name: %+v, %v", r, err)
+	}
+	for _, g := range []string{"nobody", directory.NewGUID(), "outer"} { // outer is not theirs directly
+		q.WithoutMember = []string{g}
+		if r, err := w.keeper.Explain(w.c, nil, nil, q); err == nil {
+			t.Errorf("without %s: %+v", g, r)
+		}
+	}
+	q.WithoutMember, q.WithMember = nil, []string{"nobody"}
+	if r, err := w.keeper.Explain(w.c, nil, nil, q); err == nil {
+		t.Errorf("with a group that is not there: %+v", r)
 	}
 }

@@ -24,7 +24,7 @@ type Query struct {
 	// WithAssignment are role assignments to imagine: role@scope, the role by
 	// name or id, the scope by id, or namespace/NAME below the cluster.
 	WithAssignment []string `json:"withAssignment,omitempty"`
-	// WithoutMember are groups, by object id, that the subject is to be imagined
+	// WithoutMember are groups, by object id or display name, that the subject is to be imagined
 	// not to be a direct member of.
 	WithoutMember []string `json:"withoutMember,omitempty"`
 	// WithMember are groups that the subject is to be imagined to be a member of.
@@ -123,7 +123,10 @@ func (k *Keeper) Explain(c *state.Cluster, resources *k8s.Resources, kubernetes 
 	if err != nil {
 		return nil, err
 	}
-	dir := imagined{Directory{facts.View, now}, id, q.WithoutMember, q.WithMember}
+	dir, err := imagineGroups(Directory{facts.View, now}, c.Tenant, id, q)
+	if err != nil {
+		return nil, err
+	}
 	who, ok := dir.Identity(c.Tenant, id)
 	if !ok {
 		return nil, errs.New(errs.NotFound, "The subject %q does not exist in tenant %s.", q.Who, c.Tenant)
@@ -217,95 +220,6 @@ func checks(view store.Reader, list []k8s.Checked) []CheckReport {
 	return out
 }
 
-// Holder is somebody who may do something.
-type Holder struct {
-	ID       directory.ObjectID `json:"objectId"`
-	UserName string             `json:"userName"`
-	Reason   string             `json:"reason"`
-}
-
-// WhoCan returns everybody whom Azure RBAC or an admin group allows what a
-// query asks, whoever the query names.
-func (k *Keeper) WhoCan(c *state.Cluster, resources *k8s.Resources, q Query) ([]Holder, error) {
-	facts, err := k.Facts()
-	if err != nil {
-		return nil, err
-	}
-	now := k.clock.Now()
-	dir := Directory{facts.View, now}
-	holders := []Holder{}
-	seen := map[directory.ObjectID]bool{}
-	add := func(id directory.ObjectID, reason string) {
-		who, ok := dir.Identity(c.Tenant, id)
-		if !ok || who.Blocked != "" || seen[id] {
-			return
-		}
-		seen[id] = true
-		name := who.UserName
-		if name == "" {
-			name = string(id)
-		}
-		holders = append(holders, Holder{id, name, reason})
-	}
-	for _, g := range c.AdminGroups {
-		for _, m := range (Members{facts.View, c.Tenant, now}).Members(g) {
-			add(m, "Member of the administrator group "+string(g)+".")
-		}
-	}
-	if c.AzureRBAC {
-		cluster, err := Cluster(c, resources)
-		if err != nil {
-			return nil, err
-		}
-		list, err := cluster.WhoCan(facts.RBAC, &k8s.Review{Resource: q.Resource, NonResource: q.NonResource}, searcher{dir, Members{facts.View, c.Tenant, now}}, now)
-		if err != nil {
-			return nil, err
-		}
-		for _, res := range list {
-			if res.Who != nil {
-				add(res.Who.Principal.ID, res.Reason)
-			}
-		}
-	}
-	slices.SortFunc(holders, func(a, b Holder) int { return strings.Compare(a.UserName, b.UserName) })
-	return holders, nil
-}
-
-// Held is a role assignment that somebody holds.
-type Held struct {
-	Role  string             `json:"role"`
-	Scope string             `json:"scope"`
-	Via   directory.ObjectID `json:"via"` // the subject, or the group through which it is held
-	ID    string             `json:"id"`
-}
-
-// WhatCan returns the role assignments of a subject that touch a scope: at it,
-// above it or below it. A zero scope stands for all.
-func (k *Keeper) WhatCan(tenant directory.TenantID, who string, under rbac.Scope) ([]Held, error) {
-	facts, err := k.Facts()
-	if err != nil {
-		return nil, err
-	}
-	id, err := Subject(facts.View, tenant, who)
-	if err != nil {
-		return nil, err
-	}
-	identity, ok := Directory{facts.View, k.clock.Now()}.Identity(tenant, id)
-	if !ok {
-		return nil, errs.New(errs.NotFound, "The subject %q does not exist in tenant %s.", who, tenant)
-	}
-	grants, _ := facts.RBAC.WhatCan(identity.Principal, under)
-	held := []Held{}
-	for _, g := range grants {
-		h := Held{Role: g.Assignment.RoleID, Scope: g.Assignment.Scope.String(), Via: g.Via, ID: g.Assignment.ID()}
-		if g.Role != nil {
-			h.Role = g.Role.Name
-		}
-		held = append(held, h)
-	}
-	return held, nil
-}
-
 // Subject finds the user or service principal that a person names, as Query.Who
 // does. NotFound.
 func Subject(view store.Reader, tenant directory.TenantID, who string) (directory.ObjectID, error) {
@@ -368,7 +282,59 @@ func imagine(s *rbac.Snapshot, c *state.Cluster, id directory.ObjectID, with []s
 type imagined struct {
 	Directory
 	id            directory.ObjectID
-	without, with []string
+	without, with []directory.ObjectID
+}
+
+// imagineGroups finds the groups of a what-if, by object id or display name.
+// NotFound for a group that does not exist, Invalid for one whose loss would
+// change nothing because the subject is no direct member of it.
+func imagineGroups(dir Directory, tenant directory.TenantID, id directory.ObjectID, q Query) (imagined, error) {
+	out := imagined{Directory: dir, id: id}
+	for _, name := range q.WithMember {
+		g, err := group(dir.View, tenant, name)
+		if err != nil {
+			return out, err
+		}
+		out.with = append(out.with, g)
+	}
+	direct := map[directory.ObjectID]bool{}
+	for _, l := range state.LinkedTo(dir.View, directory.Member, tenant, id, dir.Now) {
+		direct[l.From] = true
+	}
+	for _, name := range q.WithoutMember {
+		g, err := group(dir.View, tenant, name)
+		if err != nil {
+			return out, err
+		}
+		if !direct[g] {
+			return out, errs.New(errs.Invalid, "The subject is no direct member of the group %q, so there is no membership to imagine away.", name)
+		}
+		out.without = append(out.without, g)
+	}
+	return out, nil
+}
+
+// group finds a group by object id, or by a display name that one group has.
+func group(view store.Reader, tenant directory.TenantID, name string) (directory.ObjectID, error) {
+	if id, ok := directory.ParseGUID(name); ok {
+		if g, err := state.Groups.Get(view, state.Key(tenant, directory.ObjectID(id))); err == nil {
+			return g.ID, nil
+		}
+		return "", errs.New(errs.NotFound, "There is no group %s in tenant %s.", name, tenant)
+	}
+	var found []directory.ObjectID
+	for g := range state.Groups.AllPrefix(view, string(tenant)+"/") {
+		if state.Fold(g.DisplayName) == state.Fold(name) {
+			found = append(found, g.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", errs.New(errs.NotFound, "There is no group %q in tenant %s.", name, tenant)
+	case 1:
+		return found[0], nil
+	}
+	return "", errs.New(errs.Invalid, "%d groups are called %q: name one by its object id.", len(found), name)
 }
 
 func (d imagined) parents(tenant directory.TenantID) func(directory.ObjectID) []directory.ObjectID {
@@ -377,14 +343,12 @@ func (d imagined) parents(tenant directory.TenantID) func(directory.ObjectID) []
 			groups = append(groups, l.From)
 		}
 		if id == d.id {
-			for _, g := range d.with {
-				groups = append(groups, directory.ObjectID(strings.ToLower(g)))
-			}
+			groups = append(groups, d.with...)
 		}
 		return groups
 	}
 	for _, g := range d.without {
-		parents = rbac.WithoutMember(parents, d.id, directory.ObjectID(strings.ToLower(g)))
+		parents = rbac.WithoutMember(parents, d.id, g)
 	}
 	return parents
 }
@@ -417,47 +381,4 @@ func (d imagined) paths(tenant directory.TenantID, groups []directory.ObjectID) 
 		list = append(list, p)
 	}
 	return list
-}
-
-// Members finds who belongs to groups.
-type Members struct {
-	View   store.Reader
-	Tenant directory.TenantID
-	Now    time.Time
-}
-
-// Members returns the users and service principals of a group, nested groups
-// included, in ascending order.
-func (m Members) Members(group directory.ObjectID) (list []directory.ObjectID) {
-	seen := map[directory.ObjectID]bool{group: true}
-	queue := []directory.ObjectID{group}
-	for len(queue) > 0 {
-		next := queue[0]
-		queue = queue[1:]
-		for _, l := range state.Linked(m.View, directory.Member, m.Tenant, next, m.Now) {
-			if seen[l.To] {
-				continue
-			}
-			seen[l.To] = true
-			switch l.ToType {
-			case directory.TypeGroup:
-				queue = append(queue, l.To)
-			case directory.TypeUser, directory.TypeServicePrincipal:
-				list = append(list, l.To)
-			}
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// searcher is what package k8s searches with.
-type searcher struct {
-	Directory
-	members Members
-}
-
-// Members implements k8s.Searcher.
-func (s searcher) Members(group directory.ObjectID) []directory.ObjectID {
-	return s.members.Members(group)
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -31,10 +32,51 @@ type BindingGrant struct {
 // RoleBinding counts in its namespace alone, and paths are matched for cluster
 // roles only.
 func (r *KubernetesRBAC) Allows(user string, groups []string, review *k8s.Review) (grants []BindingGrant) {
-	namespace := ""
-	if review.Resource != nil {
-		namespace = review.Resource.Namespace
-	}
+	r.each(func(b BindingGrant, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) {
+		if s, ok := bound(subjects, b.Namespace, user, groups); ok && applies(b, review) && matches(rules, review) {
+			b.Subject = s
+			grants = append(grants, b)
+		}
+	})
+	return grants
+}
+
+// granting returns the bindings that allow what a review asks, once for each of
+// their subjects.
+func (r *KubernetesRBAC) granting(review *k8s.Review) (grants []BindingGrant) {
+	r.each(func(b BindingGrant, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule) {
+		if !applies(b, review) || !matches(rules, review) {
+			return
+		}
+		for _, s := range subjects {
+			b.Subject = s.Kind + "/" + s.Name
+			if s.Kind == rbacv1.ServiceAccountKind {
+				b.Subject = s.Kind + "/" + cmp.Or(s.Namespace, b.Namespace) + "/" + s.Name
+			}
+			grants = append(grants, b)
+		}
+	})
+	return grants
+}
+
+// bindings returns those that name a user or one of the groups.
+func (r *KubernetesRBAC) bindings(user string, groups []string) (grants []BindingGrant) {
+	r.each(func(b BindingGrant, subjects []rbacv1.Subject, _ []rbacv1.PolicyRule) {
+		if s, ok := bound(subjects, b.Namespace, user, groups); ok {
+			b.Subject = s
+			grants = append(grants, b)
+		}
+	})
+	return grants
+}
+
+// applies reports whether a binding counts where a review asks.
+func applies(b BindingGrant, review *k8s.Review) bool {
+	return b.Namespace == "" || review.Resource != nil && review.Resource.Namespace == b.Namespace
+}
+
+// each calls fn for every binding, with its subjects and what its role allows.
+func (r *KubernetesRBAC) each(fn func(b BindingGrant, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule)) {
 	clusterRoles := map[string][]rbacv1.PolicyRule{}
 	for _, role := range r.ClusterRoles {
 		clusterRoles[role.Name] = role.Rules
@@ -44,26 +86,15 @@ func (r *KubernetesRBAC) Allows(user string, groups []string, review *k8s.Review
 		roles[role.Namespace+"/"+role.Name] = role.Rules
 	}
 	for _, b := range r.ClusterRoleBindings {
-		if s, ok := bound(b.Subjects, "", user, groups); ok && matches(clusterRoles[b.RoleRef.Name], review) {
-			grants = append(grants, BindingGrant{"ClusterRoleBinding/" + b.Name, "", "ClusterRole/" + b.RoleRef.Name, s})
-		}
-	}
-	if namespace == "" {
-		return grants
+		fn(BindingGrant{Binding: "ClusterRoleBinding/" + b.Name, Role: "ClusterRole/" + b.RoleRef.Name}, b.Subjects, clusterRoles[b.RoleRef.Name])
 	}
 	for _, b := range r.RoleBindings {
-		if b.Namespace != namespace {
-			continue
-		}
 		rules := roles[b.Namespace+"/"+b.RoleRef.Name]
 		if b.RoleRef.Kind == "ClusterRole" {
 			rules = clusterRoles[b.RoleRef.Name]
 		}
-		if s, ok := bound(b.Subjects, b.Namespace, user, groups); ok && matches(rules, review) {
-			grants = append(grants, BindingGrant{"RoleBinding/" + b.Name, b.Namespace, b.RoleRef.Kind + "/" + b.RoleRef.Name, s})
-		}
+		fn(BindingGrant{Binding: "RoleBinding/" + b.Name, Namespace: b.Namespace, Role: b.RoleRef.Kind + "/" + b.RoleRef.Name}, b.Subjects, rules)
 	}
-	return grants
 }
 
 // bound returns the subject of a binding that the user is or belongs to.

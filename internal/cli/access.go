@@ -96,8 +96,8 @@ is allowed and 1 when it is refused.`,
 	verb := c.Flags().String("verb", "", "verb of the request: get, list, create, ...")
 	resource := c.Flags().String("resource", "", "resource[.group][/subresource]")
 	with := c.Flags().StringArray("with-assignment", nil, "imagine a role assignment: ROLE@SCOPE, the scope a resource id, cluster, or namespace/NAME")
-	without := c.Flags().StringArray("without-member", nil, "imagine that the subject is not in this group (object id)")
-	member := c.Flags().StringArray("with-member", nil, "imagine that the subject is in this group (object id)")
+	without := c.Flags().StringArray("without-member", nil, "imagine that the subject is not in this group (object id or name)")
+	member := c.Flags().StringArray("with-member", nil, "imagine that the subject is in this group (object id or name)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *user == "" || r.cluster == "" {
 			return usageError{fmt.Errorf("--user and --cluster are required")}
@@ -191,7 +191,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 func newWhoCan(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "who-can VERB [RESOURCE]",
-		Short:   "List everybody whom an admin group or Azure RBAC allows something",
+		Short:   "List everybody who may do something: by the cluster's own RBAC, an admin group or Azure RBAC",
 		Example: `  entrance access who-can delete secrets -n prod --cluster sample`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -237,7 +237,7 @@ func newWhatCan(e *env) *cobra.Command {
 		},
 	}
 	dir, output := dataDir(c), outputFlag(c)
-	cluster := c.Flags().String("cluster", "", "only what touches this cluster")
+	cluster := c.Flags().String("cluster", "", "only what touches this cluster, and the bindings of its own RBAC")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		list, err := server.WhatCan(c.Context(), *dir, server.AccessQuery{Cluster: *cluster, Query: access.Query{Who: args[0]}})
 		if err != nil {

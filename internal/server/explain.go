@@ -34,14 +34,15 @@ func Explain(ctx context.Context, dir string, q AccessQuery) (*access.Report, er
 	return &r, ask(ctx, dir, "/access/explain", q, &r)
 }
 
-// WhoCan asks who may do something on a cluster through an admin group or Azure
-// RBAC.
+// WhoCan asks who may do something on a cluster, through its own RBAC, an admin
+// group or Azure RBAC.
 func WhoCan(ctx context.Context, dir string, q AccessQuery) ([]access.Holder, error) {
 	var list []access.Holder
 	return list, ask(ctx, dir, "/access/who-can", q, &list)
 }
 
-// WhatCan asks which role assignments somebody holds; Cluster may be empty.
+// WhatCan asks which role assignments somebody holds; with a cluster only those
+// that touch it, and the bindings of its own RBAC.
 func WhatCan(ctx context.Context, dir string, q AccessQuery) ([]access.Held, error) {
 	var list []access.Held
 	return list, ask(ctx, dir, "/access/what-can", q, &list)
@@ -99,15 +100,20 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 			Cluster: c, Resources: known, Kubernetes: kubernetes, Who: q.Who, Resource: q.Resource, NonResource: q.NonResource,
 		}, r)
 	})
-	handleControl(mux, "/access/who-can", func(_ context.Context, q AccessQuery) (any, error) {
+	handleControl(mux, "/access/who-can", func(ctx context.Context, q AccessQuery) (any, error) {
 		c, err := s.findCluster(q.Cluster)
 		if err != nil {
 			return nil, err
 		}
-		return s.access.WhoCan(c, s.services.resources.of(c.Key), q.Query)
+		kubernetes, err := s.kubernetesRBAC(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return s.access.WhoCan(c, s.services.resources.of(c.Key), kubernetes, q.Query)
 	})
-	handleControl(mux, "/access/what-can", func(_ context.Context, q AccessQuery) (any, error) {
+	handleControl(mux, "/access/what-can", func(ctx context.Context, q AccessQuery) (any, error) {
 		tenant, under := s.Status().TenantID, rbac.Scope{}
+		var own []access.Held
 		if q.Cluster != "" {
 			c, err := s.findCluster(q.Cluster)
 			if err != nil {
@@ -117,8 +123,18 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 				return nil, err
 			}
 			tenant = c.Tenant
+			kubernetes, err := s.kubernetesRBAC(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			if kubernetes != nil {
+				if own, err = s.access.Bound(c, kubernetes, q.Who); err != nil {
+					return nil, err
+				}
+			}
 		}
-		return s.access.WhatCan(tenant, q.Who, under)
+		held, err := s.access.WhatCan(tenant, q.Who, under)
+		return append(held, own...), err
 	})
 }
 
