@@ -2,11 +2,9 @@ package oauth
 
 import (
 	"context"
-	"net/netip"
-	"time"
 
-	"github.com/entrance-id/entrance/internal/conditionalaccess"
-	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/oauth/aadsts"
+	"github.com/entrance-id/entrance/internal/oauth/grant"
 )
 
 // Audit is the sign-in log. SignIn is called once for each attempt, before the
@@ -16,41 +14,23 @@ type Audit interface {
 }
 
 // SignInEvent is one attempt to get a token or a code.
-type SignInEvent struct {
-	ID          string // trace id
-	Correlation string
-	Time        time.Time
-	Tenant      directory.TenantID
-
-	User             directory.ObjectID // empty for an application
-	UserName         string             // as it is, or as it was typed if it does not exist
-	ServicePrincipal directory.ObjectID // for an application
-	Client           directory.AppID
-	ClientName       string
-	Resource         directory.AppID
-	ResourceName     string
-
-	Address     netip.Addr
-	UserAgent   string
-	Grant       string // grant type, or "authorize"
-	V1          bool
-	Interactive bool
-	ClientAuth  string // none, secret, certificate, federated
-	TokenID     string // uti of the access token
-	Flow        conditionalaccess.AuthFlow
-	Methods     []conditionalaccess.Authentication
-
-	ClientAppType conditionalaccess.ClientAppType
-	// Device is the one whose key was proven; nil: none.
-	Device *conditionalaccess.Device
-
-	Code   int    // AADSTS; 0 is success
-	Reason string // its text
-	// Policies is how each Conditional Access policy came out.
-	Policies []conditionalaccess.PolicyResult
-	Status   string // conditionalAccessStatus
-}
+type SignInEvent = grant.Event
 
 type noAudit struct{}
 
 func (noAudit) SignIn(context.Context, *SignInEvent) {}
+
+// audit writes the sign-in log's entry for the grant, once.
+func (p *Provider) audit(c *call, g *grant.Grant, err error) {
+	if g == nil || g.Logged {
+		return
+	}
+	var refusal *aadsts.Error
+	if err != nil {
+		if refusal = aadsts.From(err); refusal.Code == 70016 {
+			return // a device that waits is no attempt yet
+		}
+	}
+	g.Logged = true
+	p.cfg.Audit.SignIn(c.R.Context(), g.Event(c.Call, refusal))
+}

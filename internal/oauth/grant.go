@@ -88,43 +88,6 @@ func (p *Provider) device(c *call, g *grant.Grant) (*conditionalaccess.Device, e
 	return c.device, nil
 }
 
-// audit writes the sign-in log's entry for the grant, once.
-func (p *Provider) audit(c *call, g *grant.Grant, err error) {
-	if g == nil || g.Logged {
-		return
-	}
-	e := &SignInEvent{
-		ID: c.Trace, Correlation: c.Correlation, Time: c.Now, Address: c.Addr, UserAgent: c.R.UserAgent(),
-		Grant: g.Name, V1: c.V1, Interactive: g.Step.Interactive(), UserName: g.UserName, TokenID: g.TokenID,
-		Flow: g.Who.Flow, Methods: g.Who.Methods, Policies: g.Outcome.Policies, Status: g.Outcome.Status(),
-		ClientAppType: g.AppType, Device: g.Device,
-	}
-	if g.Tenant != nil {
-		e.Tenant = g.Tenant.ID
-	}
-	if g.Client != nil {
-		e.Client, e.ClientName, e.ClientAuth = g.Client.ID, g.Client.Name, g.Client.AuthName()
-	}
-	if g.User != nil {
-		e.User, e.UserName = g.User.ID, g.User.UserPrincipalName
-	}
-	if g.App != nil {
-		e.ServicePrincipal = g.App.ID
-	}
-	if g.Target != nil {
-		e.Resource, e.ResourceName = g.Target.AppID, g.Target.DisplayName
-	}
-	if err != nil {
-		x := aadsts.From(err)
-		if x.Code == 70016 {
-			return // a device that waits is no attempt yet
-		}
-		e.Code, e.Reason = int(x.Code), x.Text
-	}
-	g.Logged = true
-	p.cfg.Audit.SignIn(c.R.Context(), e)
-}
-
 // freshUser reads the user from etcd itself: what another replica has just
 // disabled or revoked is refused here at once.
 func (p *Provider) freshUser(c *call, tenant directory.TenantID, id directory.ObjectID) (*directory.User, error) {
