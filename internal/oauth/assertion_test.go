@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/directory"
+	"github.com/entrance-id/entrance/internal/state"
+	"github.com/entrance-id/entrance/internal/store"
 	"github.com/entrance-id/entrance/test/clients/harness"
 )
 
@@ -151,6 +153,29 @@ func TestCertificateAssertion(t *testing.T) {
 				t.Errorf("appidacr is %q after a certificate", claims.AppIDACR)
 			}
 		})
+	}
+}
+
+// TestCertificateRegistration: a certificate proves its application only while it
+// is registered, and only if it is registered for that.
+func TestCertificateRegistration(t *testing.T) {
+	c := harness.Start(t)
+	now := c.Clock.Now()
+	for name, edit := range map[string]func(k *directory.KeyCredential){
+		"its registration has ended":      func(k *directory.KeyCredential) { k.End = now.Add(-time.Minute) },
+		"its registration has not begun":  func(k *directory.KeyCredential) { k.Start = now.Add(time.Minute) },
+		"it is registered for encryption": func(k *directory.KeyCredential) { k.Usage = "Encrypt" },
+	} {
+		k := newCertified(t, c)
+		c.Update(func(tx *store.Tx) error {
+			return state.Applications.Modify(tx, state.Key(k.app.Tenant, k.app.ID), func(a *directory.Application) error {
+				edit(&a.Credentials.Keys[0])
+				return nil
+			})
+		})
+		if r := k.send(jwt(t, rsaKeys()[0], k.header(), k.claims())); r.Code() != 700027 || r.Status != 401 {
+			t.Errorf("%s: %d: %s", name, r.Code(), r.Body)
+		}
 	}
 }
 
