@@ -111,6 +111,9 @@ func (s *Service) routes() []wire.Route {
 		{"groups/{id}/transitiveMemberOf", groupsRead, model.TransitiveMemberOf, above},
 		{"devices/{id}/memberOf", devicesRead, model.MemberOf, above},
 		{"devices/{id}/transitiveMemberOf", devicesRead, model.TransitiveMemberOf, above},
+		{"users/{id}/ownedDevices", devicesRead, model.OwnedDevices, []*model.Kind{model.Device}},
+		// Who registers a device owns it here: the two lists are one.
+		{"users/{id}/registeredDevices", devicesRead, model.OwnedDevices, []*model.Kind{model.Device}},
 		{"users/{id}/ownedObjects", membershipsRead, model.OwnedObjects, []*model.Kind{model.Application, model.ServicePrincipal, model.Group}},
 	}
 	for _, n := range navigation {

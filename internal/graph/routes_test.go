@@ -644,6 +644,18 @@ func TestDevices(t *testing.T) {
 	if got := w.do("admin", "GET", "devices?$filter=isCompliant eq false", nil).values("displayName"); !cmp.Equal(got, []string{"laptop"}) {
 		t.Errorf("%v", got)
 	}
+	w.update(func(tx *store.Tx) error {
+		return state.Link(tx, directory.Owner, tenantID, directory.ObjectID(d.str("id")), w.admin)
+	})
+	w.newGroup("admin", "owned too")
+	for _, list := range []string{"ownedDevices", "registeredDevices/microsoft.graph.device"} {
+		if got := w.do("admin", "GET", "users/"+string(w.admin)+"/"+list, nil).want(200).values("id"); !cmp.Equal(got, []string{d.str("id")}) {
+			t.Errorf("%s %v", list, got)
+		}
+	}
+	if got := w.do("ann", "GET", "me/ownedDevices", nil).want(200).values("id"); len(got) != 0 {
+		t.Errorf("ann's devices %v", got)
+	}
 	w.do("admin", "DELETE", "devices/"+d.str("id"), nil).want(204)
 }
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -269,6 +270,11 @@ func assignedRoles(o *Object, id directory.ObjectID) (out []*Object) {
 
 // OwnedObjects returns what an object owns.
 func OwnedObjects(o *Object) []*Object { return ownedObjects(o) }
+
+// OwnedDevices returns the devices whose registered owner a user is.
+func OwnedDevices(o *Object) []*Object {
+	return slices.DeleteFunc(ownedObjects(o), func(other *Object) bool { return other.Kind != Device })
+}
 
 // Linked returns the members or owners of an object.
 func Linked(kind directory.LinkKind, o *Object) []*Object { return linked(kind)(o) }
