@@ -132,6 +132,9 @@ roleAssignments:
     role: Role Based Access Control Administrator
     scope: {resourceGroup: village}
     condition: "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})))"
+directoryRoleAssignments:
+  - {principal: {group: role-holders}, role: Groups Administrator}
+  - {principal: {app: oven}, role: Directory Readers}
 `
 
 // TestApplyDirectory: a file makes everything but a cluster, is idempotent, and
@@ -141,10 +144,10 @@ func TestApplyDirectory(t *testing.T) {
 	const password = "Brown-Crust-19"
 	t.Setenv("APPLY_TEST_PASSWORD", password)
 
-	if out := w.apply(directoryPart); !strings.Contains(out, "13 to create, 0 to change, 0 unchanged.") {
+	if out := w.apply(directoryPart); !strings.Contains(out, "15 to create, 0 to change, 0 unchanged.") {
 		t.Errorf("plan:\n%s", out)
 	}
-	if out := w.apply(directoryPart); !strings.Contains(out, "No changes: all 13 objects") {
+	if out := w.apply(directoryPart); !strings.Contains(out, "No changes: all 15 objects") {
 		t.Errorf("the second time:\n%s", out)
 	}
 
@@ -193,7 +196,7 @@ func TestApplyDirectory(t *testing.T) {
 	}
 	// On another cloud it makes the same, and then exports as the same.
 	other := newWorld(t)
-	if code, out, errOut := other.run(strings.NewReader(exported), "apply", "-f", "-", "--yes"); code != 0 || !strings.Contains(out, "13 to create") {
+	if code, out, errOut := other.run(strings.NewReader(exported), "apply", "-f", "-", "--yes"); code != 0 || !strings.Contains(out, "15 to create") {
 		t.Fatalf("the export on another cloud: %d\n%s%s", code, out, errOut)
 	}
 	if again := other.export(); again != exported {
@@ -205,7 +208,7 @@ func TestApplyDirectory(t *testing.T) {
 	w.RemoveMember(t, entrancetest.Group{ID: w.first("groups", "bakers")["id"].(string)}, w.first("users", "Bob Baker")["id"].(string))
 	w.Graph(t, http.MethodPatch, "/users/bob@"+w.Domain, map[string]any{"department": "Cake"}, nil)
 	out := w.apply(directoryPart)
-	if !strings.Contains(out, "department: Cake -> Bread") || !strings.Contains(out, "+ members: user bob@"+w.Domain) || !strings.Contains(out, "0 to create, 2 to change, 11 unchanged.") {
+	if !strings.Contains(out, "department: Cake -> Bread") || !strings.Contains(out, "+ members: user bob@"+w.Domain) || !strings.Contains(out, "0 to create, 2 to change, 13 unchanged.") {
 		t.Errorf("converging:\n%s", out)
 	}
 	w.first("users", "stranger")
@@ -219,7 +222,7 @@ func TestApplyDirectory(t *testing.T) {
 		"name: elsewhere", "name: somewhere", "description: Reads", "description: Reads all", "resourceGroups/write", "resourceGroups/delete", "description: Itself", "description: Only itself",
 		"servicePrincipal: false", "servicePrincipal: true",
 	).Replace(directoryPart)
-	if out := w.apply(changed); !strings.Contains(out, "0 to create, 7 to change, 6 unchanged.") {
+	if out := w.apply(changed); !strings.Contains(out, "0 to create, 7 to change, 8 unchanged.") {
 		t.Errorf("changing:\n%s", out)
 	}
 	if out := w.apply(changed); !strings.Contains(out, "No changes") {

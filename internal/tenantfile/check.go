@@ -39,6 +39,8 @@ func keyed(e *Entity) bool {
 		return e.Has("name") && e.Has("resourceGroup")
 	case RoleAssignments:
 		return e.Has("principal") && e.Has("role") && e.Has("scope")
+	case DirectoryRoles:
+		return e.Has("principal") && e.Has("role")
 	}
 	return e.Has(e.Kind.Fields[0].Name)
 }

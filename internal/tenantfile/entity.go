@@ -98,13 +98,15 @@ func (e *Entity) Name() string {
 		return e.Ref("resourceGroup").Name + "/" + e.Text("name")
 	case RoleAssignments:
 		return fmt.Sprintf("%s is %s at %s", e.Ref("principal"), e.Ref("role").Name, e.Ref("scope"))
+	case DirectoryRoles:
+		return fmt.Sprintf("%s is %s of the directory", e.Ref("principal"), e.Ref("role").Name)
 	}
 	return e.Text("name")
 }
 
 // key tells objects of one kind apart.
 func (e *Entity) key() string {
-	if e.Kind.Section == RoleAssignments {
+	if e.Kind.Section == RoleAssignments || e.Kind.Section == DirectoryRoles {
 		return e.Ref("principal").key() + "\x00" + e.Ref("role").key() + "\x00" + e.Ref("scope").key()
 	}
 	return strings.ToLower(e.Name())

@@ -22,7 +22,7 @@ func TestParseExample(t *testing.T) {
 	}
 	for section, want := range map[string]int{
 		tenantfile.Users: 3, tenantfile.Groups: 4, tenantfile.Apps: 2, tenantfile.ResourceGroups: 1, tenantfile.Identities: 1,
-		tenantfile.Clusters: 1, tenantfile.RoleDefinitions: 1, tenantfile.RoleAssignments: 4,
+		tenantfile.Clusters: 1, tenantfile.RoleDefinitions: 1, tenantfile.RoleAssignments: 4, tenantfile.DirectoryRoles: 1,
 	} {
 		if got := len(f.Entities(section)); got != want {
 			t.Errorf("%s: %d, want %d", section, got, want)

@@ -235,7 +235,7 @@ func (m *planner) compare(want, have *Entity) *Item {
 var keyFields = map[string][]string{
 	Users: {"userPrincipalName"}, Groups: {"displayName"}, Apps: {"displayName"}, ResourceGroups: {"name"},
 	Identities: {"name", "resourceGroup"}, Clusters: {"name", "resourceGroup"}, RoleDefinitions: {"name"},
-	RoleAssignments: {"principal", "role", "scope"},
+	RoleAssignments: {"principal", "role", "scope"}, DirectoryRoles: {"principal", "role"},
 }
 
 func orNone(s string) string {
@@ -269,6 +269,10 @@ func (m *planner) rules(want, have *Entity) {
 		}
 		if want.Bool("disableLocalAccounts", false) && !want.Has("aad") && !have.Has("aad") {
 			m.problems.add(want.at("disableLocalAccounts"), "disableLocalAccounts of %s needs aad", describe(want))
+		}
+	case DirectoryRoles:
+		if r := want.Ref("principal"); r.Kind == "group" && !m.names.roleGroups[strings.ToLower(r.Name)] {
+			m.problems.add(r.Line, "the group %s cannot be given a role of the directory: it was not made with isAssignableToRole: true", r.Name)
 		}
 	case RoleDefinitions:
 		if have == nil && m.builtIn(want.Text("name")) {

@@ -18,7 +18,7 @@ func world() *tenantfile.World {
 	w := &tenantfile.World{
 		TenantID: "11111111-1111-1111-1111-111111111111", Domain: "contoso.test",
 		SubscriptionID: "22222222-2222-2222-2222-222222222222", SubscriptionName: "Sample subscription",
-		Roles: []string{"Reader", "Azure Kubernetes Service Cluster User Role", "Azure Kubernetes Service RBAC Writer"}, ManagementGroups: []string{"root"},
+		Roles: []string{"Reader", "Azure Kubernetes Service Cluster User Role", "Azure Kubernetes Service RBAC Writer"}, ManagementGroups: []string{"root"}, DirectoryRoles: []string{"Directory Readers", "Groups Administrator"},
 		Resources: []string{"/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv"},
 		Issuers:   map[string]string{"rg/one": "https://localhost/oidc/one/"},
 	}
@@ -40,6 +40,7 @@ func world() *tenantfile.World {
 		tenantfile.New(tenantfile.RoleAssignments, values{
 			"principal": ref("group", "team"), "role": ref("role", "Reader"), "scope": tenantfile.Ref{Kind: "cluster", Name: "rg/one", Namespace: "prod"},
 		}),
+		tenantfile.New(tenantfile.DirectoryRoles, values{"principal": ref("app", "ci"), "role": ref("directoryRole", "Groups Administrator")}),
 	} {
 		w.Add(e)
 	}
@@ -71,7 +72,7 @@ func TestMarshal(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if len(p.Items) > 0 || p.Unchanged != 10 {
+	if len(p.Items) > 0 || p.Unchanged != 11 {
 		t.Errorf("changes:\n%s\n%s", p.Text(), out)
 	}
 	if !strings.Contains(string(out), "Left out:\n#   the weather") {
@@ -139,6 +140,8 @@ func TestPlanChanges(t *testing.T) {
 		"another service account":      {"apps: [{displayName: ci, federatedCredentials: [{name: pod, cluster: one, serviceAccount: default/web}]}]\n", "federatedCredentials.pod.serviceAccount: default/app -> default/web"},
 		"from cluster to issuer":       {"apps: [{displayName: ci, federatedCredentials: [{name: pod, issuer: 'https://x.test', subject: s}]}]\n", "federatedCredentials.pod.issuer: https://x.test\n    federatedCredentials.pod.cluster: cluster rg/one -> not set\n    federatedCredentials.pod.subject: s\n    federatedCredentials.pod.serviceAccount: default/app -> not set"},
 		"a credential goes":            {"apps: [{displayName: ci, federatedCredentials: []}]\n", "- federatedCredentials: pod"},
+		"a role of the directory":      {"directoryRoleAssignments: [{principal: {user: ann}, role: directory readers}]\n", "+ role assignment user ann@contoso.test is Directory Readers of the directory"},
+		"one that is held":             {"directoryRoleAssignments: [{principal: {app: CI}, role: groups administrator}]\n", ""},
 		"a service principal":          {"apps: [{displayName: bare, servicePrincipal: true}]\ngroups: [{displayName: team, members: [{user: ann}, {app: bare}]}]\n", "servicePrincipal: false -> true"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,6 +182,7 @@ func TestPlanProblems(t *testing.T) {
 		"own tenant":            {"clusters: [{name: two, resourceGroup: rg, aad: {tenantID: 11111111-1111-1111-1111-111111111111}}]\n", []string{"is this tenant: leave it out"}},
 		"no issuer":             {"identities: [{name: pod, resourceGroup: rg, federatedCredentials: [{name: abc, cluster: two, serviceAccount: a/b}]}]\n", []string{"the cluster rg/two has no issuer"}},
 		"no service principal":  {"groups: [{displayName: team, members: [{app: bare}]}]\n", []string{"the app bare has no service principal"}},
+		"a directory's role":    {"directoryRoleAssignments: [{principal: {group: team}, role: Emperor}]\n", []string{`no role of the directory "Emperor"`, "the group team cannot be given a role of the directory"}},
 		"a built-in role":       {"roleDefinitions: [{name: reader, actions: ['*/read'], assignableScopes: [{resourceGroup: rg}]}]\n", []string{"is a built-in role"}},
 		"a role without scopes": {"roleDefinitions: [{name: mine, actions: ['*/read']}]\n", []string{"is new and has no assignableScopes"}},
 	} {

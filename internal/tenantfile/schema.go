@@ -58,6 +58,7 @@ const (
 	Clusters        = "clusters"
 	RoleDefinitions = "roleDefinitions"
 	RoleAssignments = "roleAssignments"
+	DirectoryRoles  = "directoryRoleAssignments"
 )
 
 var (
@@ -159,6 +160,10 @@ var kinds = []*Kind{
 		{Name: "condition"},
 		{Name: "description"},
 	}},
+	{Section: DirectoryRoles, Name: "directoryRoleAssignment", Fields: []Field{
+		{Name: "principal", Type: RefOne, Kinds: []string{"user", "group", "app"}, Required: true},
+		{Name: "role", Type: RefOne, Kinds: []string{"directoryRole"}, Required: true},
+	}},
 }
 
 // order is the order in which steps are taken: what others need comes first.
@@ -170,7 +175,7 @@ var order = []struct {
 	{ResourceGroups, phaseObject}, {Identities, phaseObject}, {Clusters, phaseObject},
 	{Apps, phaseCredentials}, {Identities, phaseCredentials},
 	{Apps, phaseLinks}, {Groups, phaseLinks},
-	{RoleDefinitions, phaseObject}, {RoleAssignments, phaseObject},
+	{RoleDefinitions, phaseObject}, {RoleAssignments, phaseObject}, {DirectoryRoles, phaseObject},
 }
 
 // KindOf returns the kind of a section, and false if there is none.

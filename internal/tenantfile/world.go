@@ -16,6 +16,8 @@ type World struct {
 	SubscriptionID, SubscriptionName string
 	// Roles are the names of all role definitions, built-in ones included.
 	Roles []string
+	// DirectoryRoles are the names of the roles of the directory.
+	DirectoryRoles []string
 	// ManagementGroups are their names.
 	ManagementGroups []string
 	// Resources are the paths of all resources below the subscription, such as
@@ -37,22 +39,26 @@ type names struct {
 	short map[string]map[string][]string
 	bare  map[string]bool // applications without a service principal, folded
 	mute  map[string]bool // clusters without an issuer, folded
+	// roleGroups are the groups that can be given roles of the directory, folded.
+	roleGroups map[string]bool
 }
 
 func newNames(w *World, f *File) *names {
 	n := &names{
-		world: w, known: map[string]map[string]string{}, short: map[string]map[string][]string{}, bare: map[string]bool{}, mute: map[string]bool{},
+		world: w, known: map[string]map[string]string{}, short: map[string]map[string][]string{}, bare: map[string]bool{}, mute: map[string]bool{}, roleGroups: map[string]bool{},
 	}
 	for _, from := range []*File{&w.File, f} {
 		for _, k := range kinds {
 			for _, e := range from.Entities(k.Section) {
-				if k.Section == RoleAssignments {
+				if k.Section == RoleAssignments || k.Section == DirectoryRoles {
 					continue
 				}
 				name := e.Name()
 				switch {
 				case k.Section == Apps && e.Has("servicePrincipal"):
 					n.bare[e.key()] = !e.Bool("servicePrincipal", true)
+				case k.Section == Groups && e.Has("isAssignableToRole"):
+					n.roleGroups[e.key()] = e.Bool("isAssignableToRole", false)
 				case k.Section == Clusters && e.Has("oidcIssuer"):
 					n.mute[e.key()] = !e.Bool("oidcIssuer", true)
 				}
@@ -73,7 +79,7 @@ func newNames(w *World, f *File) *names {
 			}
 		}
 	}
-	for kind, list := range map[string][]string{"role": w.Roles, "managementGroup": w.ManagementGroups, "resource": w.Resources} {
+	for kind, list := range map[string][]string{"role": w.Roles, "directoryRole": w.DirectoryRoles, "managementGroup": w.ManagementGroups, "resource": w.Resources} {
 		for _, name := range list {
 			n.know(kind, name)
 		}
@@ -133,7 +139,7 @@ func (n *names) resolve(r Ref) (Ref, string) {
 	full, ok := n.known[r.Kind][strings.ToLower(name)]
 	if !ok {
 		where := "neither in the file nor in the cloud"
-		if r.Kind == "role" || r.Kind == "managementGroup" || r.Kind == "subscription" || r.Kind == "resource" {
+		if r.Kind == "directoryRole" || r.Kind == "managementGroup" || r.Kind == "subscription" || r.Kind == "resource" {
 			where = "not in the cloud"
 		}
 		if r.Kind == "role" {
@@ -157,8 +163,10 @@ func kindWords(kind string) string {
 		return "resource group"
 	case "managementGroup":
 		return "management group"
-	case "roleAssignment":
+	case "roleAssignment", "directoryRoleAssignment":
 		return "role assignment"
+	case "directoryRole":
+		return "role of the directory"
 	}
 	return kind
 }

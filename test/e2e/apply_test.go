@@ -30,8 +30,8 @@ func TestApply(t *testing.T) {
 			t.Fatalf("apply: %v, want %q\n%s", err, want, out)
 		}
 	}
-	apply(text, "17 to create, 0 to change")
-	apply(text, "No changes: all 17 objects")
+	apply(text, "18 to create, 0 to change")
+	apply(text, "No changes: all 18 objects")
 
 	user := filepath.Join(t.TempDir(), "kubeconfig")
 	if out, err := c.entrance("aks", "get-credentials", "-g", "shop", "-n", "shop", "-f", user, "--data-dir", c.data); err != nil {

@@ -71,6 +71,8 @@ func (w *Writer) Take(ctx context.Context, s tenantfile.Step) error {
 		return w.cluster(ctx, i)
 	case tenantfile.RoleDefinitions:
 		return w.role(ctx, i)
+	case tenantfile.DirectoryRoles:
+		return w.directoryRole(ctx, i)
 	}
 	return w.assignment(ctx, i)
 }

@@ -41,7 +41,7 @@ func Read(ctx context.Context, c *Client, f *tenantfile.File) (*tenantfile.World
 	}
 	for _, step := range []func() error{
 		r.organization, r.users, r.groups, r.apps, r.subscription, r.resourceGroups, r.resources, r.clusterNames,
-		r.identities, r.links, r.clusters, r.managementGroups, r.roles, r.assignments,
+		r.identities, r.links, r.clusters, r.managementGroups, r.roles, r.assignments, r.directoryRoles(f),
 	} {
 		if err := step(); err != nil {
 			return nil, err
