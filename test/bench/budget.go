@@ -65,5 +65,10 @@ var budgets = map[string]budget{
 	"cluster/admin-group-removed-to-refused":    atMost(2),
 	"cluster/role-assigned-to-allowed":          atMost(2),
 	"cluster/role-unassigned-to-refused":        atMost(2),
+	"revocation/user-disabled-worst":            atMost(2),
+	"revocation/password-reset-worst":           atMost(2),
+	"revocation/sessions-revoked-worst":         atMost(2),
+	"revocation/activation-ended-worst":         atMost(2),
+	"revocation/secret-deleted-worst":           atMost(2),
 	"scale/server-memory":                       atMost(1024),
 }

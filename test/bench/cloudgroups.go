@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/entrance-id/entrance/internal/directory"
@@ -97,6 +98,13 @@ func (c *cloud) measureOAuth(ctx context.Context) error {
 	c.run.add("oauth/no-op-rate", got[3], "1/s")
 	c.run.against("oauth/client-credentials-rate", got[1], "1/s", got[0])
 	c.run.against("oauth/refresh-rate", got[2], "1/s", got[0])
+	write, err := logWrite(ctx)
+	if err != nil {
+		return err
+	}
+	// Beside the processor time of a whole token.
+	c.run.add("oauth/sign-in-log-write-rate", 1/write.Seconds(), "1/s")
+	c.run.against("oauth/sign-in-log-write", write.Seconds()*1e6, "µs", float64(runtime.NumCPU())/got[1]*1e6)
 	for _, x := range []struct {
 		name string
 		shot *shot

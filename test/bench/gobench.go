@@ -36,12 +36,13 @@ var groupOf = map[string]string{
 
 // own are the measurements that this program makes itself.
 var own = map[string]func(context.Context, *run) error{
-	"server":  measureServer,
-	"signin":  measureSignIn,
-	"oauth":   measureOAuth,
-	"webhook": measureWebhook,
-	"cluster": measureCluster,
-	"scale":   measureScale,
+	"server":     measureServer,
+	"signin":     measureSignIn,
+	"oauth":      measureOAuth,
+	"webhook":    measureWebhook,
+	"cluster":    measureCluster,
+	"revocation": measureRevocation,
+	"scale":      measureScale,
 }
 
 // discover finds the Go benchmarks under the root of the tree, so that a new
