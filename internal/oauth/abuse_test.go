@@ -503,6 +503,68 @@ func TestOnBehalfOf(t *testing.T) {
 	}
 }
 
+// TestOnBehalfOfChain is abuse case 22 ten deep: however often an application hands
+// the person on, the sign-in stays the one that it was, and ends when it does.
+func TestOnBehalfOfChain(t *testing.T) {
+	r := newRig(t)
+	two := 2
+	stock, stockSP := r.AddApp("Stock API", func(a *directory.Application) {
+		a.IdentifierURIs = []string{"api://stock"}
+		a.API.TokenVersion = &two
+		a.API.Scopes = []directory.Scope{{ID: directory.NewGUID(), Value: "Stock.Read", Type: "User", Enabled: true, UserConsentName: "Read the stock"}}
+		a.Credentials.Passwords = []directory.Password{r.Secret("stock-secret-secret")}
+	})
+	r.Update(func(tx *store.Tx) error {
+		orders, err := state.FindServicePrincipal(tx, r.Tenant.ID, r.api.AppID)
+		if err != nil {
+			return err
+		}
+		if err := state.Consent(tx, r.Tenant.ID, orders.ID, stockSP.ID, "", []string{"Stock.Read"}); err != nil {
+			return err
+		}
+		return state.Consent(tx, r.Tenant.ID, stockSP.ID, orders.ID, "", []string{"Orders.Read"})
+	})
+	first := r.orderToken()
+	began := r.Clock.Now()
+	held := first
+	hops := []struct{ id, secret, scope string }{
+		{string(r.api.AppID), "api-secret-secret", "api://stock/Stock.Read"}, {string(stock.AppID), "stock-secret-secret", "api://orders/Orders.Read"},
+	}
+	hop := func(i int) *harness.Reply {
+		h := hops[i%2]
+		return r.Post(r.TokenPath(), "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "requested_token_use", "on_behalf_of",
+			"client_id", h.id, "client_secret", h.secret, "assertion", held, "scope", h.scope)
+	}
+	for i := range 10 {
+		r.Clock.Advance(30 * time.Minute)
+		r.Policy.Facts()
+		held = hop(i).Want(r.Cloud).Text("access_token")
+		f := r.Policy.Facts()
+		if len(f) != 1 || f[0].AuthTime.Sub(began).Abs() > time.Minute || len(f[0].Methods) != 1 || f[0].User.ID != r.User.ID {
+			t.Fatalf("hop %d: the sign-in is not what it was: %+v", i, f)
+		}
+	}
+	// Nobody is put behind somebody else's sign-in, not even with our signature.
+	claims := *r.Verify(held, string(r.api.AppID))
+	claims.Object = r.AddUser("bob@contoso.example", "Bob").ID
+	key, err := r.Ring.Active(r.Tenant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := held
+	if held, err = key.Sign(&claims); err != nil {
+		t.Fatal(err)
+	}
+	if x := hop(0); x.Code() != 50013 {
+		t.Errorf("another person's sign-in: %s", x.Body)
+	}
+	held = good
+	r.editUser(func(u *directory.User) { u.SessionsValidFrom = began.Add(time.Second) })
+	if x := hop(0); x.Code() != 50173 {
+		t.Errorf("at the end of the sign-in: %s", x.Body)
+	}
+}
+
 // TestPolicyEverywhere is abuse case 25: every path that issues something asks
 // the policy, with facts that the request cannot forge, and obeys.
 func TestPolicyEverywhere(t *testing.T) {
