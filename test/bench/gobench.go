@@ -43,6 +43,7 @@ var own = map[string]func(context.Context, *run) error{
 	"cluster":    measureCluster,
 	"revocation": measureRevocation,
 	"scale":      measureScale,
+	"cli":        measureCLI,
 }
 
 // discover finds the Go benchmarks under the root of the tree, so that a new
