@@ -26,6 +26,7 @@ var Formats = []string{"json", "jsonc", "none", "table", "tsv", "yaml"}
 type Format struct {
 	name  string
 	query api.JMESPath
+	node  parsing.ASTNode // the same, for what it can make
 	// order holds the names of the query's outermost multi-select hash: its
 	// columns, which a Go map forgets.
 	order []string
@@ -54,14 +55,16 @@ func (f *Format) compile(query string) (err error) {
 			err = fmt.Errorf("--query %q cannot be understood", query)
 		}
 	}()
+	if len(query) > maxQuery {
+		return fmt.Errorf("--query is longer than %d KiB", maxQuery>>10)
+	}
 	if f.query, err = api.Compile(query); err != nil {
 		return fmt.Errorf("--query %q is not a JMESPath expression: %w", query, err)
 	}
-	node, err := parsing.NewParser().Parse(query)
-	if err != nil {
+	if f.node, err = parsing.NewParser().Parse(query); err != nil {
 		return err
 	}
-	f.order = columns(node)
+	f.order = columns(f.node)
 	return nil
 }
 
@@ -105,7 +108,7 @@ func (f *Format) Print(w io.Writer, v any, table Table) error {
 	}
 	order := f.order
 	if f.query != nil {
-		if v, err = search(f.query, v); err != nil {
+		if v, err = search(f.query, f.node, v); err != nil {
 			return fmt.Errorf("--query: %w", err)
 		}
 		// A query that finds nothing prints nothing, as in az.
@@ -127,7 +130,7 @@ func (f *Format) Print(w io.Writer, v any, table Table) error {
 			if _, list := v.([]any); !list && v != nil {
 				v = []any{v}
 			}
-			if v, err = search(shape.query, v); err != nil {
+			if v, err = search(shape.query, shape.node, v); err != nil {
 				return err
 			}
 			order = shape.order
@@ -135,15 +138,6 @@ func (f *Format) Print(w io.Writer, v any, table Table) error {
 		return printTable(w, v, order)
 	}
 	return printJSON(w, v)
-}
-
-func search(q api.JMESPath, v any) (out any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it cannot be applied to the result")
-		}
-	}()
-	return q.Search(v)
 }
 
 // plain turns v into maps, lists and simple values.

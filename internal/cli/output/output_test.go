@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPrint(t *testing.T) {
@@ -65,16 +66,68 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// FuzzQuery holds that no query, however odd, does more than fail.
+// TestBounds holds that a query that would make more than the machine has is
+// refused before it runs, and that one that people write is not.
+func TestBounds(t *testing.T) {
+	var list []any
+	for i := range 2000 {
+		list = append(list, map[string]any{"name": strings.Repeat("x", 20), "id": i, "tags": map[string]any{"a": "b"}, "rules": []any{"r", "s"}})
+	}
+	double := strings.Repeat("[@, @] | ", 100) + "@"
+	for _, q := range []string{
+		double, strings.Repeat("[@, @][] | ", 60) + "@", strings.Repeat("{a: @, b: @} | ", 60) + "@",
+		"pad_left('x', `1e12`, 'y')", "pad_left('x', sum([*].id), 'y')", "[*].[$, $] | [*].[$, $] | [*].[$, $]",
+		"let $a = [@, @] in let $b = [$a, $a] in " + strings.Repeat("let $b = [$b, $b] in ", 40) + "$b",
+		"join(to_string(@), [*].name) | join(@, [@, @, @]) | join(@, [@, @])", "map(&" + strings.Repeat("[@, @] | ", 40) + "@, @)",
+		"[?length(" + double + ") > `0`]", strings.Repeat("a", maxQuery+1),
+	} {
+		f, err := New("tsv", q)
+		if err == nil {
+			err = f.Print(&bytes.Buffer{}, list, "")
+		}
+		if err == nil {
+			t.Errorf("%.60s: not refused", q)
+		}
+	}
+	for _, q := range []string{
+		"[].{Name: name, Id: id, Tags: tags, All: @} | [?Id > `5`] | sort_by(@, &Id) | reverse(@)", "length(@)", "join(',', [].name)",
+		"[?contains(name, 'x')].name | [0]", "[].[name, id, rules[0], to_string(tags)]", "map(&{n: name}, @)", "group_by(@, &name)",
+		"let $n = [0].name in [?name == $n].id", "[].{a: name, b: [id, {c: tags, d: rules}]} | [0:10].b[0]", "pad_left([0].name, `40`, ' ')",
+	} {
+		f, err := New("tsv", q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Print(&bytes.Buffer{}, list, ""); err != nil {
+			t.Errorf("%s: %v", q, err)
+		}
+	}
+}
+
+// counter counts what is printed.
+type counter struct{ n int }
+
+func (c *counter) Write(b []byte) (int, error) { c.n += len(b); return len(b), nil }
+
+// FuzzQuery holds that no query, however odd, does more than fail: it does not
+// panic, hang, or print more than the bounds allow.
 func FuzzQuery(f *testing.F) {
-	for _, q := range []string{"[].name", "a.b.c", "{a:b}", "[?a=='x'].{n:name} | [0]", "sort_by(@, &a)", "let $a = b in $a", "[*].*[]", "a[-1:0:-2]"} {
+	for _, q := range []string{"[].name", "a.b.c", "{a:b}", "[?a=='x'].{n:name} | [0]", "sort_by(@, &a)", "let $a = b in $a", "[*].*[]", "a[-1:0:-2]",
+		"[@, @] | [@, @][] | {a: @, b: @}", "pad_left(@[0].name, `99`, 'x')", "map(&[@, $], @)", "join(name, [*].name)", "replace('aa', 'a', 'bb')"} {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, q string) {
-		format, err := New("tsv", q)
-		if err != nil {
-			return
+		for _, output := range []string{"tsv", "json", "table", "yaml"} {
+			format, err := New(output, q)
+			if err != nil {
+				return
+			}
+			out := &counter{}
+			start := time.Now()
+			format.Print(out, []any{map[string]any{"name": "x", "a": 1, "b": []any{nil, true}}}, "")
+			if out.n > 16<<maxResult || time.Since(start) > maxQueryTime+5*time.Second {
+				t.Errorf("%q as %s: %d bytes in %v", q, output, out.n, time.Since(start))
+			}
 		}
-		format.Print(&bytes.Buffer{}, []any{map[string]any{"name": "x", "a": 1, "b": []any{nil, true}}}, "")
 	})
 }
