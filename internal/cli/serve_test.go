@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/entrance-id/entrance/internal/cli"
+	"github.com/entrance-id/entrance/internal/pki"
 )
 
 const serveExample = "../../examples/serve/config.yaml"
@@ -18,7 +20,34 @@ func TestServeConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	example := string(raw)
+	// The example, with files that are there.
+	dir := t.TempDir()
+	example := strings.ReplaceAll(string(raw), "/etc/entrance/", dir+"/")
+	authority, err := pki.NewAuthority("Corp", pki.Constraints{}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	certify := func(a *pki.Authority, name string) {
+		t.Helper()
+		c, err := a.Server([]string{name}, nil, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain, key, err := pki.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("tls.crt", chain)
+		write("tls.key", key)
+	}
+	write("ca.crt", authority.PEM())
+	certify(authority, "entrance.example.com")
 	check := func(text string) (int, string) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "config.yaml")
@@ -29,8 +58,7 @@ func TestServeConfig(t *testing.T) {
 		code := cli.Main([]string{"serve", "--check", "--config", file}, nil, &out, &errOut)
 		return code, out.String() + errOut.String()
 	}
-	// The example's files are not on this machine: the certificate for etcd is
-	// the first that is looked for.
+	// Only the certificate for etcd is missing.
 	if code, out := check(example); code != 1 || !strings.Contains(out, "etcd.authorityFile cannot be read") {
 		t.Errorf("the example: %d %s", code, out)
 	}
@@ -38,10 +66,22 @@ func TestServeConfig(t *testing.T) {
 	if code, out := check(bare); code != 0 || !strings.Contains(out, "is valid.") {
 		t.Errorf("without TLS to etcd on this machine: %d %s", code, out)
 	}
+	stranger, err := pki.NewAuthority("Stranger", pki.Constraints{}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]*pki.Authority{"entrance.example.org": authority, "entrance.example.com": stranger} {
+		certify(from, name)
+		if code, out := check(bare); code != 1 || !strings.Contains(out, "is not good for https://entrance.example.com") {
+			t.Errorf("a certificate of another name or authority: %d %s", code, out)
+		}
+	}
+	certify(authority, "entrance.example.com")
 	for name, tt := range map[string]struct {
 		text string
 		want []string
 	}{
+		"loopback":      {strings.Replace(bare, "0.0.0.0", "10.0.0.1", 1) + "localClusters: true\n", []string{"reach the webhooks over loopback"}},
 		"empty":         {"", []string{"dataDir is missing", "baseURL is missing", "sealKeyFile is missing", "tls.certificateFile is missing", "tls.keyFile is missing", "tls.authorityFile is missing", "etcd.endpoints is missing"}},
 		"unknown":       {bare + "proxy: true\n", []string{"proxy", "is not valid", "line"}},
 		"nested":        {strings.Replace(bare, "certificateFile", "certificate", 1), []string{"certificate", "line"}},

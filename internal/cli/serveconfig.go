@@ -116,6 +116,9 @@ func (c *serveConfig) check() error {
 			say("%s is an IP address: %q", key, v)
 		}
 	}
+	if ip := net.ParseIP(c.Listen.Address); c.LocalClusters && ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+		say("localClusters: clusters on this machine reach the webhooks over loopback, but listen.address is %s alone", c.Listen.Address)
+	}
 	ports := map[int]string{}
 	for _, p := range []struct {
 		key  string
@@ -200,7 +203,10 @@ func (c *serveConfig) server() (server.Config, error) {
 		}
 		cfg.IssuerNetworks = append(cfg.IssuerNetworks, p)
 	}
-	var err error
+	err := c.checkCertificate()
+	if err != nil {
+		return cfg, err
+	}
 	if cfg.EtcdTLS, err = c.etcdTLS(); err != nil {
 		return cfg, err
 	}
@@ -211,6 +217,39 @@ func (c *serveConfig) server() (server.Config, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// checkCertificate refuses a certificate that clients would: it has the names of
+// the two addresses, and the authority that they are told to trust issued it.
+func (c *serveConfig) checkCertificate() error {
+	pair, err := tls.LoadX509KeyPair(c.TLS.CertificateFile, c.TLS.KeyFile)
+	if err != nil {
+		return errs.Wrap(errs.Invalid, err, "tls.certificateFile and tls.keyFile cannot be used")
+	}
+	raw, err := os.ReadFile(c.TLS.AuthorityFile)
+	if err != nil {
+		return errs.Wrap(errs.Invalid, err, "tls.authorityFile cannot be read")
+	}
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
+	if !options.Roots.AppendCertsFromPEM(raw) {
+		return errs.New(errs.Invalid, "tls.authorityFile %s holds no certificate.", c.TLS.AuthorityFile)
+	}
+	for _, der := range pair.Certificate[1:] {
+		if i, err := x509.ParseCertificate(der); err == nil {
+			options.Intermediates.AddCert(i)
+		}
+	}
+	for _, address := range []string{c.BaseURL, c.Webhooks.URL} {
+		u, err := url.Parse(address)
+		if err != nil || address == "" {
+			continue
+		}
+		options.DNSName = u.Hostname()
+		if _, err := pair.Leaf.Verify(options); err != nil {
+			return errs.Wrap(errs.Invalid, err, "The certificate in tls.certificateFile is not good for %s", address)
+		}
+	}
+	return nil
 }
 
 // etcdTLS is how etcd is spoken with: by default with the authorities that the
