@@ -212,3 +212,24 @@ func bare(v any) any {
 	}
 	return v
 }
+
+// TestCommandLineClouds signs in to the cloud in the two other ways to name one:
+// as Microsoft's, which the environment leads here, and by the address of its
+// Resource Manager, whose metadata tell the rest.
+func TestCommandLineClouds(t *testing.T) {
+	admin := cloud.people.Administrator
+	for _, name := range []string{"AzureCloud", cloud.status.Endpoints.ARM} {
+		t.Run(name, func(t *testing.T) {
+			l := newCommandLine(t)
+			l.vars["ENTRANCE_DATA_DIR"], l.vars["ENTRANCE_CLOUD"] = "", name
+			l.vars["XDG_DATA_HOME"] = l.dir // nothing runs there
+			l.vars["UPN"], l.vars["PASSWORD"] = admin.UserPrincipalName, admin.Password
+			l.must(`entrance login -u $UPN -p "$PASSWORD" -o none`)
+			l.must(`entrance account show --query user.name -o tsv`, admin.UserPrincipalName)
+			l.must(`entrance group list --query "[].name" -o tsv`, "sample")
+			l.must(`entrance ad signed-in-user show --query userPrincipalName -o tsv`, admin.UserPrincipalName)
+			l.must(`entrance logout`)
+			l.refused(`entrance group list`, "entrance login")
+		})
+	}
+}
