@@ -147,7 +147,11 @@ func TestCommandLine(t *testing.T) {
 	l.must(`entrance aks show -g line -n web --query "[tags.a, tags.c, to_string(securityProfile.workloadIdentity.enabled)]" -o tsv`, "b\nd\ntrue")
 	l.must(`entrance identity create -g line -n app -o none`)
 	l.must(`entrance identity federated-credential create -g line --identity-name app -n fed --issuer $ISSUER --subject system:serviceaccount:default:app --query subject`, "system:serviceaccount:default:app")
-	l.must(`entrance identity try --cluster web --namespace default --service-account app --client-id $(entrance identity show -g line -n app --query clientId -o tsv) || true`)
+	l.vars["APP"], l.vars["TENANT"] = l.must(`entrance identity show -g line -n app --query clientId -o tsv`), string(cloud.status.TenantID)
+	l.must(`kubectl create serviceaccount app`)
+	l.must(`entrance identity try --cluster web --namespace default --service-account app --client-id $APP`)
+	l.must(`export ENTRANCE_CONFIG_DIR=$WORK/pod && entrance login --service-principal -u $APP --tenant $TENANT --allow-no-subscriptions -o none \
+		--federated-token "$(kubectl create token app --audience api://AzureADTokenExchange)" && entrance account get-access-token --resource-type ms-graph --query tenant -o tsv`, string(cloud.status.TenantID))
 
 	l.must(`entrance role assignment create --role Reader --assignee $DEV --scope $ID -o none`)
 	t.Run("as az prints", l.asAz)
