@@ -237,3 +237,32 @@ func TestCommandLineClouds(t *testing.T) {
 		})
 	}
 }
+
+// TestCommandLineLegacy makes a cluster of the integration that AKS has retired,
+// with the flags of the second document as they stand there, gives it another
+// secret, and upgrades it. Its identity is one that was made before.
+func TestCommandLineLegacy(t *testing.T) {
+	l := newCommandLine(t)
+	l.vars["TENANT"] = string(cloud.status.TenantID)
+	l.must(`entrance group create -n linelegacy -l eastus -o none`)
+	t.Cleanup(func() { l.must(`entrance group delete -n linelegacy --yes`) })
+	l.vars["SERVER"] = l.must(`entrance ad app create --display-name lineServer --identifier-uris https://lineServer.contoso.test --query appId -o tsv`)
+	l.must(`entrance ad app update --id $SERVER --set groupMembershipClaims=All`)
+	l.must(`entrance ad sp create --id $SERVER -o none`)
+	l.vars["SECRET"] = l.must(`entrance ad sp credential reset --name $SERVER --credential-description "AKSPassword" --query password -o tsv --only-show-errors`)
+	l.must(`entrance ad app permission add --id $SERVER --api 00000003-0000-0000-c000-000000000000 --api-permissions e1fe6dd8-ba31-4d61-89e7-88639da4683d=Scope 06da0dbc-49e2-44d2-8312-53f166ab848a=Scope 7ab1d382-f21e-4acd-a863-ba3e13f7da61=Role`)
+	l.must(`entrance ad app permission admin-consent --id $SERVER`)
+	l.vars["CLIENT"] = l.must(`entrance ad app create --display-name lineClient --native-app --reply-urls https://lineClient --query appId -o tsv`)
+	l.must(`entrance ad sp create --id $CLIENT -o none`)
+	l.vars["IDENTITY"] = l.must(`entrance identity create -g linelegacy -n mine --query id -o tsv`)
+
+	l.must(`entrance aks create -g linelegacy -n old --node-count 1 --assign-identity $IDENTITY --no-wait \
+		--aad-server-app-id $SERVER --aad-server-app-secret "$SECRET" --aad-client-app-id $CLIENT --aad-tenant-id $TENANT`)
+	l.must(`entrance aks wait -g linelegacy -n old --created --interval 1 --timeout 60`)
+	l.must(`entrance aks show -g linelegacy -n old --query "[identity.type, aadProfile.serverAppId]" -o tsv`, "UserAssigned\n"+l.vars["SERVER"])
+	l.must(`entrance aks get-credentials -g linelegacy -n old --admin && kubectl get nodes`, "Ready")
+	l.vars["SECRET"] = l.must(`entrance ad sp credential reset --id $SERVER --append --query password -o tsv --only-show-errors`)
+	l.must(`entrance aks update-credentials -g linelegacy -n old --reset-aad --aad-server-app-id $SERVER --aad-server-app-secret "$SECRET" --aad-client-app-id $CLIENT --aad-tenant-id $TENANT`)
+	l.must(`entrance aks update -g linelegacy -n old --enable-aad --query "[aadProfile.managed, aadProfile.serverAppId]"`, "true", "null")
+	l.must(`kubectl get nodes`, "Ready")
+}
