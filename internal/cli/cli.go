@@ -96,7 +96,8 @@ func newRoot(e *env) *cobra.Command {
 
 Start a cloud on this machine:      entrance up
 Point this shell's tools at it:     eval "$(entrance env)"
-Ask how it is:                      entrance status`,
+Ask how it is:                      entrance status
+Work with it without az:            entrance group list, entrance aks create ... (see docs/cli.md)`,
 		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
