@@ -41,7 +41,10 @@ type Report struct {
 		UserName string             `json:"userName"`
 		Groups   []GroupPath        `json:"groups"`
 	} `json:"subject"`
-	Kubernetes  []BindingGrant `json:"kubernetesBindings"`
+	Kubernetes []BindingGrant `json:"kubernetesBindings"`
+	// Unread is true where the cluster's own RBAC could not be read: then it may
+	// allow what is refused here.
+	Unread      bool           `json:"kubernetesUnread,omitempty"`
 	AdminGroup  string         `json:"adminGroup,omitempty"`
 	AzureRBAC   string         `json:"azureRBAC"` // off, or the verdict
 	Checks      []CheckReport  `json:"checks"`
@@ -151,7 +154,7 @@ func (k *Keeper) Explain(c *state.Cluster, resources *k8s.Resources, kubernetes 
 	for _, g := range who.Principal.Groups {
 		groups = append(groups, string(g))
 	}
-	if kubernetes != nil {
+	if r.Unread = kubernetes == nil; !r.Unread {
 		r.Kubernetes = append(r.Kubernetes, kubernetes.Allows(r.Subject.UserName, groups, review)...)
 	}
 	for _, g := range c.AdminGroups {
@@ -184,6 +187,8 @@ func (r *Report) conclude(c *state.Cluster, who k8s.Identity, azure k8s.Result) 
 	case r.AdminGroup != "":
 		r.Allowed, r.By = true, "admin-group"
 		r.Reason = fmt.Sprintf("Member of the cluster's administrator group %s.", r.AdminGroup)
+	case !c.AzureRBAC && r.Unread:
+		r.By, r.Reason = "nothing", "Azure RBAC is off for this cluster. Its own RBAC, which cannot be read from here, may allow it."
 	case !c.AzureRBAC:
 		r.By, r.Reason = "nothing", "No binding of Kubernetes RBAC allows it, and Azure RBAC is off for this cluster."
 	case azure.Err != nil:

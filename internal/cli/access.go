@@ -140,7 +140,10 @@ func explained(w *tabwriter.Writer, r *access.Report) {
 		}
 		fmt.Fprintf(w, "Kubernetes RBAC\t%s binds %s to %s %s\n", b.Binding, b.Subject, b.Role, where)
 	}
-	if len(r.Kubernetes) == 0 {
+	switch {
+	case r.Unread:
+		fmt.Fprintf(w, "Kubernetes RBAC\tcannot be read from here: a binding of the cluster may allow it\n")
+	case len(r.Kubernetes) == 0:
 		fmt.Fprintf(w, "Kubernetes RBAC\tno binding allows it\n")
 	}
 	fmt.Fprintf(w, "Azure RBAC\t%s\n", r.AzureRBAC)

@@ -37,7 +37,7 @@ func (a *azure) Authorize(_ *store.View, c *state.Cluster, u webhook.User, attrs
 	} else {
 		r.NonResource = &k8s.NonResourceAttributes{Path: attrs.NonResource.Path, Verb: attrs.NonResource.Verb}
 	}
-	res, _ := a.access.Authorize(c, a.resources.of(c.Key), r)
+	res, _ := a.access.Authorize(c, a.resources.of(c), r)
 	if res.Err != nil {
 		a.log.Warn("access review cannot be decided", "cluster", c.Key, "error", res.Err)
 		return webhook.Decision{Verdict: webhook.Deny, Reason: errs.Message(res.Err)}
@@ -51,12 +51,10 @@ func (a *azure) Authorize(_ *store.View, c *state.Cluster, u webhook.User, attrs
 	return webhook.Decision{Verdict: webhook.Deny, Reason: res.Reason}
 }
 
-// resources knows what the API servers of the local clusters serve: wildcards
-// in a review, and custom resources, are understood from that.
+// resources knows what the API servers of the clusters serve: wildcards in a
+// review, and custom resources, are understood from that.
 type resources struct {
-	clusters interface {
-		RESTConfig(key string) (*rest.Config, error)
-	}
+	config func(*state.Cluster) (*rest.Config, error)
 	log    *slog.Logger
 	lookup func(hit bool) // nil: nobody counts
 
@@ -76,38 +74,38 @@ const refreshAfter = 30 * time.Second
 
 // of returns what the cluster serves, as last seen, and nil while that is not
 // known. It never waits for the cluster.
-func (r *resources) of(key string) *k8s.Resources {
+func (r *resources) of(c *state.Cluster) *k8s.Resources {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := r.known[key]
+	d := r.known[c.Key]
 	if r.lookup != nil {
 		r.lookup(d != nil && d.list != nil)
 	}
 	if d == nil {
 		d = &discovered{}
-		r.known[key] = d
+		r.known[c.Key] = d
 	}
 	if !d.busy && time.Since(d.asked) > refreshAfter {
 		d.busy = true
-		go r.refresh(key, d)
+		go r.refresh(c, d)
 	}
 	return d.list
 }
 
-func (r *resources) refresh(key string, d *discovered) {
-	list, err := r.ask(key)
+func (r *resources) refresh(c *state.Cluster, d *discovered) {
+	list, err := r.ask(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d.busy, d.asked = false, time.Now()
 	if err != nil {
-		r.log.Debug("the cluster's resources cannot be listed", "cluster", key, "error", err)
+		r.log.Debug("the cluster's resources cannot be listed", "cluster", c.Key, "error", err)
 		return
 	}
 	d.list = list
 }
 
-func (r *resources) ask(key string) (*k8s.Resources, error) {
-	config, err := r.clusters.RESTConfig(key)
+func (r *resources) ask(c *state.Cluster) (*k8s.Resources, error) {
+	config, err := r.config(c)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -11,13 +10,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/entrance-id/entrance/internal/rbac/k8s"
+	"github.com/entrance-id/entrance/internal/state"
 )
-
-type oneCluster string
-
-func (c oneCluster) RESTConfig(string) (*rest.Config, error) {
-	return &rest.Config{Host: string(c)}, nil
-}
 
 // TestDiscoveryOfAnAPIThatIsDown: what an aggregated API serves is not known
 // while it is down. It is not forgotten for that: whoever may do "everything"
@@ -37,7 +31,7 @@ func TestDiscoveryOfAnAPIThatIsDown(t *testing.T) {
 		}
 	}))
 	t.Cleanup(api.Close)
-	list, err := (&resources{clusters: oneCluster(api.URL), log: slog.New(slog.DiscardHandler)}).ask("c1")
+	list, err := (&resources{config: func(*state.Cluster) (*rest.Config, error) { return &rest.Config{Host: api.URL}, nil }}).ask(&state.Cluster{Key: "c1"})
 	if err != nil {
 		t.Fatal(err)
 	}

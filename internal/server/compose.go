@@ -84,7 +84,6 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		logs:       records,
 		policy:     policy.New(s.store, s.clock, s.log),
 		privileged: privileged.New(s.store, s.clock, s.log),
-		resources:  &resources{clusters: s.localClusters(), log: s.log, lookup: s.health.lookup("discovery"), known: map[string]*discovered{}},
 	}
 	pages, err := signin.New(signin.Config{
 		Store: s.store, Clock: s.clock, Logger: s.log, BaseURL: base, Sealer: sealer, Hasher: hasher, Audit: records.attempt,
@@ -93,6 +92,7 @@ func (s *Server) compose(ctx context.Context) (*services, error) {
 		return nil, err
 	}
 	v.reach = &reach{store: s.store, clock: s.clock, local: s.localClusters()}
+	v.resources = &resources{config: v.reach.config, log: s.log, lookup: s.health.lookup("discovery"), known: map[string]*discovered{}}
 	documents, err := issuer.NewDocuments(base, s.store, clusterKeys{s.clusters, v.reach})
 	if err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func (s *Server) diagnose(ctx context.Context, q DoctorQuery) (*Diagnosis, error
 		}
 	}
 	found, err := s.doctor().Run(ctx, diagnose.Patient{
-		Cluster: c, Resources: s.services.resources.of(c.Key), Kubernetes: own, Who: q.Who, Resource: q.Resource, NonResource: q.NonResource,
+		Cluster: c, Resources: s.services.resources.of(c), Kubernetes: own, Who: q.Who, Resource: q.Resource, NonResource: q.NonResource,
 	})
 	answer.Findings = append(answer.Findings, found...)
 	return answer, err

@@ -91,7 +91,7 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		known := s.services.resources.of(c.Key)
+		known := s.services.resources.of(c)
 		r, err := s.access.Explain(c, known, kubernetes, q.Query)
 		if err != nil {
 			return nil, err
@@ -109,7 +109,7 @@ func (s *Server) accessRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		return s.access.WhoCan(c, s.services.resources.of(c.Key), kubernetes, q.Query)
+		return s.access.WhoCan(c, s.services.resources.of(c), kubernetes, q.Query)
 	})
 	handleControl(mux, "/access/what-can", func(ctx context.Context, q AccessQuery) (any, error) {
 		tenant, under := s.Status().TenantID, rbac.Scope{}

@@ -45,6 +45,10 @@ func TestConnectedCluster(t *testing.T) {
 		"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/" + builtIn("Azure Arc Kubernetes Viewer"), "principalId": o.account("dev").ObjectID,
 	}}, nil)
 
+	o.arm("PUT", id+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-00000000ada0?api-version=2022-04-01", map[string]any{"properties": map[string]any{
+		"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/" + builtIn("Azure Arc Kubernetes Cluster Admin"), "principalId": o.account("ada").ObjectID,
+	}}, nil)
+
 	// An API server that does not ask us.
 	e.start([]string{"--authorization-mode=Node,RBAC"})
 	if out, err := check(); err == nil || !strings.Contains(out, "does not ask Entrance") {
@@ -96,6 +100,14 @@ func signedIn(t *testing.T, o *office, e *edge, check func() (string, error), fi
 	}
 	if out, err := o.kubectl(dev, nil, "get", "pods", "-n", "kube-system"); err == nil || !strings.Contains(out, k8s.ReasonDenied) {
 		t.Errorf("get pods elsewhere: %v\n%s", err, out)
+	}
+	// Wildcards are understood from what the cluster serves, which is asked of it.
+	e.eventually(45*time.Second, "an administrator may do everything", func() (string, bool) {
+		out, err := o.kubectl(e.bearer("admin-of-all", o.userToken("ada")), nil, "auth", "can-i", "*", "*", "--all-namespaces")
+		return out, err == nil && strings.HasPrefix(out, "yes")
+	})
+	if out, err := o.kubectl(dev, nil, "auth", "can-i", "*", "*", "--all-namespaces"); err == nil || !strings.HasPrefix(out, "no") {
+		t.Errorf("may a viewer of one namespace do everything: %v %s", err, out)
 	}
 	out, err = check()
 	if err != nil || !strings.Contains(out, "authentication  ok") || !strings.Contains(out, "forged token    ok") || !strings.Contains(out, "authorization   ok") {
