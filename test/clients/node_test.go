@@ -95,7 +95,7 @@ func TestNode(t *testing.T) {
 			t.Parallel()
 			client, flow, _ := strings.Cut(f.name, " ")
 			completes(t, map[string]string{"msal-node": msalNode, "@azure/identity": identityNode}[client], flow)
-			claims := c.Verify(nodeRun(t, c, dir, ca, settings, f.name), aks)
+			claims := c.Verify(nodeRun(t, c, dir, ca, settings, f.name, person{code: func(code string) { signInWithCode(c, code) }}), aks)
 			if want := map[bool]directory.ObjectID{true: c.User.ID, false: sp.ID}[f.person]; claims.Object != want {
 				t.Errorf("token for %s, want %s", claims.Object, want)
 			}
@@ -103,8 +103,14 @@ func TestNode(t *testing.T) {
 	}
 }
 
+// person is who is asked while a flow runs.
+type person struct {
+	code     func(code string) // to enter a device code
+	signedIn func()            // told that the first sign-in is over; the flow waits
+}
+
 // nodeRun runs one flow and plays the person.
-func nodeRun(t *testing.T, c *harness.Cloud, dir, ca string, settings []byte, flow string) string {
+func nodeRun(t *testing.T, c *harness.Cloud, dir, ca string, settings []byte, flow string, p person) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -128,7 +134,10 @@ func nodeRun(t *testing.T, c *harness.Cloud, dir, ca string, settings []byte, fl
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var m struct{ Code, Message, URL, Token, Error string }
+		var m struct {
+			Code, Message, URL, Token, Error string
+			SignedIn                         bool
+		}
 		if json.Unmarshal(lines.Bytes(), &m) != nil {
 			continue // a library's own chatter
 		}
@@ -139,7 +148,12 @@ func nodeRun(t *testing.T, c *harness.Cloud, dir, ca string, settings []byte, fl
 			if !strings.Contains(m.Message, c.URL+"/devicelogin") {
 				t.Errorf("message: %s", m.Message)
 			}
-			signInWithCode(c, m.Code)
+			p.code(m.Code)
+		case m.SignedIn:
+			p.signedIn()
+			if _, err := in.Write([]byte("{}\n")); err != nil {
+				t.Fatal(err)
+			}
 		case m.URL != "":
 			b := c.Browser().Get(m.URL)
 			v := b.SignIn("ann@contoso.example").Answer()

@@ -39,6 +39,19 @@ const flows = {
     if (!again.accessToken) throw new Error("no token by refresh");
     return r.accessToken;
   },
+  "msal-node claims challenge": async () => {
+    const c = new msal.PublicClientApplication({ auth: auth({ clientId: s.public }) });
+    const deviceCodeCallback = (d) => say({ code: d.userCode, message: d.message });
+    const { account } = await c.acquireTokenByDeviceCode({ scopes: [s.other], deviceCodeCallback });
+    await ask({ signedIn: true });
+    try {
+      await c.acquireTokenSilent({ account, scopes, forceRefresh: true });
+    } catch (e) {
+      if (!(e instanceof msal.InteractionRequiredAuthError) || !e.claims) throw e;
+      return (await c.acquireTokenByDeviceCode({ scopes, claims: e.claims, deviceCodeCallback })).accessToken;
+    }
+    throw new Error("the policy was not asked");
+  },
   "msal-node authorization code": async () => {
     const c = new msal.PublicClientApplication({ auth: auth({ clientId: s.public }) });
     const { verifier, challenge } = await new msal.CryptoProvider().generatePkceCodes();
