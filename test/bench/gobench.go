@@ -27,7 +27,6 @@ var groupOf = map[string]string{
 	"internal/kubeconfig":        "kubelogin",
 	"internal/pop":               "token",
 	"internal/issuer":            "oauth",
-	"internal/workloadidentity":  "webhook",
 	"internal/odata":             "graph",
 	"internal/conditionalaccess": "policy",
 	"internal/pim":               "policy",
@@ -44,6 +43,8 @@ var own = map[string]func(context.Context, *run) error{
 	"revocation": measureRevocation,
 	"scale":      measureScale,
 	"cli":        measureCLI,
+
+	"workloadidentity": measureWorkload,
 }
 
 // discover finds the Go benchmarks under the root of the tree, so that a new
