@@ -139,6 +139,16 @@ func Settings(r store.Reader, tenant directory.TenantID, t pim.Target) (pim.Sett
 	return rules.Settings, nil
 }
 
+// LastChange returns when the settings of a target were changed, and by whom; the
+// zero time if never.
+func LastChange(r store.Reader, tenant directory.TenantID, t pim.Target) (time.Time, directory.ObjectID) {
+	rules, err := SettingsTable.Get(r, targetKey(tenant, t))
+	if err != nil {
+		return time.Time{}, ""
+	}
+	return rules.Modified, rules.ModifiedBy
+}
+
 // Filter chooses schedules, requests or instances. Zero fields choose all.
 type Filter struct {
 	Kind      pim.Kind

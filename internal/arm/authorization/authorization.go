@@ -73,6 +73,7 @@ func (p *Provider) Routes() []wire.Route {
 	}
 	if p.privileged != nil {
 		routes = append(routes, scheduleRoutes(p.privileged)...)
+		routes = append(routes, settingsRoutes(p.privileged)...)
 	}
 	return routes
 }

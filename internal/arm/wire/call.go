@@ -105,6 +105,12 @@ func (c *Call) Update(fn func(*store.Tx) error) error {
 	if err := c.Store.Update(c.Context, fn); err != nil {
 		return err
 	}
+	return c.Refresh()
+}
+
+// Refresh moves the call's facts past what a service of the server has written
+// for it.
+func (c *Call) Refresh() error {
 	facts, err := c.keeper.Facts()
 	if err != nil {
 		return err

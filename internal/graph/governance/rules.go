@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/graph/model"
@@ -166,11 +165,10 @@ func managementItem(c *wire.Call, t pim.Target) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	changed, by := time.Time{}, any(nil)
-	for r := range privileged.SettingsTable.Where(c.View, "tenant", string(c.Tenant)) {
-		if r.Target == t {
-			changed, by = r.Modified, wire.Obj("id", string(r.ModifiedBy), "displayName", nil)
-		}
+	changed, who := privileged.LastChange(c.View, c.Tenant, t)
+	by := any(nil)
+	if who != "" {
+		by = wire.Obj("id", string(who), "displayName", nil)
 	}
 	id, kind := scope(c, t)
 	rules := []wire.Object{}
