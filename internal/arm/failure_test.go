@@ -91,7 +91,7 @@ func TestCrash(t *testing.T) {
 			s := w.call(w.olga, "GET", strings.TrimPrefix(a.header.Get("Azure-Asyncoperation"), baseURL), nil)
 			return s.text("status") == "InProgress"
 		})
-		time.Sleep(50 * time.Millisecond) // it is in Apply by now, or the next start begins it
+		w.waitFor(w.fake.waiting)
 		w.fake.set(nil, nil)
 		w.restart()
 		s := w.finish(w.olga, a)
@@ -112,7 +112,7 @@ func TestCrash(t *testing.T) {
 
 	w.fake.set(make(chan struct{}), nil)
 	a := w.call(w.olga, "DELETE", id, nil).want(202)
-	time.Sleep(50 * time.Millisecond)
+	w.waitFor(w.fake.waiting)
 	w.fake.set(nil, nil)
 	w.restart()
 	// A server that starts does not start what is being deleted.
@@ -136,7 +136,7 @@ func TestCrashThenFailure(t *testing.T) {
 		a := w.call(w.olga, "PUT", id, body).want(status)
 		at := strings.TrimPrefix(a.header.Get("Azure-Asyncoperation"), baseURL)
 		w.waitFor(func() bool { return w.call(w.olga, "GET", at, nil).text("status") == "InProgress" })
-		time.Sleep(50 * time.Millisecond) // it is in Apply by now, or the next start begins it
+		w.waitFor(w.fake.waiting)
 		w.fake.set(nil, failure)
 		w.restart()
 		return w.finish(w.olga, a)

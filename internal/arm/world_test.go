@@ -373,26 +373,48 @@ type fakeClusters struct {
 	// for.
 	fail func(arm.ClusterSpec) error
 	hold chan struct{}
+	held int // calls that wait for hold
+}
+
+// wait waits for hold, with mu locked.
+func (f *fakeClusters) wait(ctx context.Context) error {
+	hold := f.hold
+	if hold == nil {
+		return nil
+	}
+	f.held++
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.held--
+	}()
+	select {
+	case <-hold:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// waiting reports whether a call waits for hold.
+func (f *fakeClusters) waiting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held > 0
 }
 
 func (f *fakeClusters) Apply(ctx context.Context, s arm.ClusterSpec) error {
 	f.mu.Lock()
-	hold, fail := f.hold, f.fail
-	f.mu.Unlock()
-	if hold != nil {
-		select {
-		case <-hold:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	defer f.mu.Unlock()
+	fail := f.fail
+	if err := f.wait(ctx); err != nil {
+		return err
 	}
 	if fail != nil {
 		if err := fail(s); err != nil {
 			return err
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.specs == nil {
 		f.specs = map[string]arm.ClusterSpec{}
 	}
@@ -416,16 +438,10 @@ func (f *fakeClusters) Stop(_ context.Context, key string) error {
 
 func (f *fakeClusters) Delete(ctx context.Context, key string) error {
 	f.mu.Lock()
-	if hold := f.hold; hold != nil {
-		f.mu.Unlock()
-		select {
-		case <-hold:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		f.mu.Lock()
-	}
 	defer f.mu.Unlock()
+	if err := f.wait(ctx); err != nil {
+		return err
+	}
 	delete(f.specs, key)
 	f.deleted = append(f.deleted, key)
 	return nil
