@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrance-id/entrance/internal/access"
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/rbac/k8s"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newAccess(e *env) *cobra.Command {
+func newAccess(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "access",
 		Short: "Explain who may do what on a cluster, and why",
@@ -44,14 +45,14 @@ func (r *request) query(verb, resource string) (access.Query, error) {
 	var q access.Query
 	switch {
 	case verb == "":
-		return q, usageError{fmt.Errorf("the verb is missing")}
+		return q, azure.Usagef("the verb is missing")
 	case r.path != "" && resource != "":
-		return q, usageError{fmt.Errorf("ask about a resource or about --path, one of them")}
+		return q, azure.Usagef("ask about a resource or about --path, one of them")
 	case r.path != "":
 		q.NonResource = &k8s.NonResourceAttributes{Path: r.path, Verb: verb}
 		return q, nil
 	case resource == "":
-		return q, usageError{fmt.Errorf("the resource is missing")}
+		return q, azure.Usagef("the resource is missing")
 	}
 	main, sub, _ := strings.Cut(resource, "/")
 	plural, group, _ := strings.Cut(main, ".")
@@ -65,21 +66,21 @@ func outputFlag(c *cobra.Command) *string {
 }
 
 // printAs prints v as JSON, or as the table that table writes.
-func printAs(e *env, output string, v any, table func(w *tabwriter.Writer)) error {
+func printAs(e *azure.App, output string, v any, table func(w *tabwriter.Writer)) error {
 	switch output {
 	case "json":
-		enc := json.NewEncoder(e.out)
+		enc := json.NewEncoder(e.Out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "table":
-		w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+		w := tabwriter.NewWriter(e.Out, 0, 0, 2, ' ', 0)
 		table(w)
 		return w.Flush()
 	}
-	return usageError{fmt.Errorf("--output is table or json, not %q", output)}
+	return azure.Usagef("--output is table or json, not %q", output)
 }
 
-func newExplain(e *env) *cobra.Command {
+func newExplain(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain",
 		Short: "Say whether somebody may do something, and why",
@@ -89,7 +90,7 @@ func newExplain(e *env) *cobra.Command {
 		Long: `Say whether somebody may do something on a cluster, and why. The exit code is 0 when it
 is allowed and 1 when it is refused.`,
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	var r request
 	r.flags(c)
 	user := c.Flags().String("user", "", "user principal name, object id, or application id of a service principal")
@@ -100,7 +101,7 @@ is allowed and 1 when it is refused.`,
 	member := c.Flags().StringArray("with-member", nil, "imagine that the subject is in this group (object id or name)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *user == "" || r.cluster == "" {
-			return usageError{fmt.Errorf("--user and --cluster are required")}
+			return azure.Usagef("--user and --cluster are required")
 		}
 		q, err := r.query(*verb, *resource)
 		if err != nil {
@@ -115,7 +116,7 @@ is allowed and 1 when it is refused.`,
 			return err
 		}
 		if !report.Allowed {
-			return exitCode(1)
+			return azure.ExitCode(1)
 		}
 		return nil
 	}
@@ -191,24 +192,24 @@ func explained(w *tabwriter.Writer, r *access.Report) {
 // stamp is a moment for a person.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-func newWhoCan(e *env) *cobra.Command {
+func newWhoCan(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "who-can VERB [RESOURCE]",
 		Short:   "List everybody who may do something: by the cluster's own RBAC, an admin group or Azure RBAC",
 		Example: `  entrance access who-can delete secrets -n prod --cluster sample`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return usageError{fmt.Errorf("who-can takes a verb and a resource")}
+				return azure.Usagef("who-can takes a verb and a resource")
 			}
 			return nil
 		},
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	var r request
 	r.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if r.cluster == "" {
-			return usageError{fmt.Errorf("--cluster is required")}
+			return azure.Usagef("--cluster is required")
 		}
 		q, err := r.query(args[0], strings.Join(args[1:], ""))
 		if err != nil {
@@ -228,18 +229,18 @@ func newWhoCan(e *env) *cobra.Command {
 	return c
 }
 
-func newWhatCan(e *env) *cobra.Command {
+func newWhatCan(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "what-can USER",
 		Short: "List the role assignments that somebody holds, through groups too",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("what-can takes one user or service principal")}
+				return azure.Usagef("what-can takes one user or service principal")
 			}
 			return nil
 		},
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	cluster := c.Flags().String("cluster", "", "only what touches this cluster, and the bindings of its own RBAC")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		list, err := server.WhatCan(c.Context(), *dir, server.AccessQuery{Cluster: *cluster, Query: access.Query{Who: args[0]}})

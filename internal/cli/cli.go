@@ -17,12 +17,14 @@ import (
 	"github.com/entrance-id/entrance/internal/cli/account"
 	"github.com/entrance-id/entrance/internal/cli/ad"
 	"github.com/entrance-id/entrance/internal/cli/aks"
+	"github.com/entrance-id/entrance/internal/cli/apply"
 	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cli/group"
 	"github.com/entrance-id/entrance/internal/cli/identity"
 	"github.com/entrance-id/entrance/internal/cli/pim"
 	"github.com/entrance-id/entrance/internal/cli/policy"
 	"github.com/entrance-id/entrance/internal/cli/role"
+	"github.com/entrance-id/entrance/internal/cli/serve"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/version"
 )
@@ -36,41 +38,30 @@ const (
 	exitNotFound = 3
 )
 
-// env is what commands read from and write to.
-type env struct {
-	in       io.Reader
-	out, err io.Writer
-}
-
-// usageError marks an error of the command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
 // Main runs the command line and returns the exit code.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, args, &env{in: in, out: out, err: errOut})
+	return run(ctx, args, &azure.App{In: in, Out: out, Err: errOut, DataDir: defaultDataDir})
 }
 
-func run(ctx context.Context, args []string, e *env) int {
+func run(ctx context.Context, args []string, e *azure.App) int {
 	root := newRoot(e)
 	root.SetArgs(azure.Spread(root, args))
-	root.SetIn(e.in)
-	root.SetOut(e.out)
-	root.SetErr(e.err)
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.Err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	var exit exitCode
+	var exit azure.ExitCode
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
-	fmt.Fprintln(e.err, "entrance: "+describe(err))
+	fmt.Fprintln(e.Err, "entrance: "+err.Error())
 	switch {
-	case errors.As(err, &usageError{}), errors.As(err, &azure.ArgumentError{}):
+	case errors.As(err, &azure.ArgumentError{}):
 		return exitUsage
 	case errs.Is(err, errs.NotFound):
 		return exitNotFound
@@ -78,17 +69,7 @@ func run(ctx context.Context, args []string, e *env) int {
 	return exitError
 }
 
-// exitCode is an error that has been reported already.
-type exitCode int
-
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
-
-// describe returns one line for a person: the message, and the cause where it
-// helps to find what is wrong. This is the operator's own terminal, so causes
-// are shown.
-func describe(err error) string { return err.Error() }
-
-func newRoot(e *env) *cobra.Command {
+func newRoot(e *azure.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "entrance",
 		Short: "Microsoft Entra sign-in and Azure RBAC for any Kubernetes cluster, without a cloud",
@@ -103,22 +84,21 @@ Work with it without az:            entrance group list, entrance aks create ...
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+		return azure.Usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
 	root.AddCommand(
 		newUp(e), newDown(e), newStatus(e), newEnv(e), newTrust(e), newAccess(e), newCluster(e), newTenant(e), newLogs(e),
-		newApply(e), newExport(e), newServe(e), newDoctor(e),
+		newDoctor(e), apply.New(e), apply.NewExport(e), serve.New(e),
 	)
-	a := &azure.App{In: e.in, Out: e.out, Err: e.err, DataDir: defaultDataDir}
 	root.AddCommand(
-		account.NewLogin(a), account.NewLogout(a), account.New(a),
-		group.New(a),
-		ad.New(a),
-		role.New(a),
-		aks.New(a),
-		identity.New(a, newIdentityTry(e)),
-		pim.New(a),
-		policy.New(a),
+		account.NewLogin(e), account.NewLogout(e), account.New(e),
+		group.New(e),
+		ad.New(e),
+		role.New(e),
+		aks.New(e),
+		identity.New(e, newIdentityTry(e)),
+		pim.New(e),
+		policy.New(e),
 	)
 	refuseArguments(root)
 	return root
@@ -134,13 +114,13 @@ func refuseArguments(c *cobra.Command) {
 			case len(args) == 0:
 				return nil
 			case !group:
-				return usageError{fmt.Errorf("unexpected argument %q (see '%s --help')", args[0], c.CommandPath())}
+				return azure.Usagef("unexpected argument %q (see '%s --help')", args[0], c.CommandPath())
 			}
 			hint := ""
 			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 				hint = fmt.Sprintf("; is '%s %s' meant?", c.CommandPath(), near[0])
 			}
-			return usageError{fmt.Errorf("'%s' has no command %q (see '%s --help')%s", c.CommandPath(), args[0], c.CommandPath(), hint)}
+			return azure.Usagef("'%s' has no command %q (see '%s --help')%s", c.CommandPath(), args[0], c.CommandPath(), hint)
 		}
 		if group {
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
@@ -150,11 +130,6 @@ func refuseArguments(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		refuseArguments(sub)
 	}
-}
-
-// dataDir adds the flag that names a data directory and returns its value.
-func dataDir(c *cobra.Command) *string {
-	return c.Flags().String("data-dir", defaultDataDir(), "where everything is kept")
 }
 
 // defaultDataDir follows the XDG base directory specification.

@@ -18,19 +18,21 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/login"
 	"github.com/entrance-id/entrance/internal/server"
 	"github.com/entrance-id/entrance/internal/state"
 )
 
-func newCluster(e *env) *cobra.Command {
+func newCluster(e *azure.App) *cobra.Command {
 	c := &cobra.Command{Use: "cluster", Short: "Connect clusters that somebody else runs"}
 	c.AddCommand(newConnect(e), newCheck(e), newRenew(e), newTrustIssuer(e), newDistrustIssuer(e), newIssuers(e))
 	return c
 }
 
-func newConnect(e *env) *cobra.Command {
+func newConnect(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "connect NAME",
 		Short: "Make a cluster's API server ask Entrance: its resource, its client certificate and its files",
@@ -49,13 +51,13 @@ Styles: webhooks (all that Entrance can do), flags (for API servers before 1.32)
   entrance cluster connect edge -g factory --output-dir ./edge --style structured`,
 		Args: exactName,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	group := c.Flags().StringP("resource-group", "g", "", "resource group, which exists")
 	location := c.Flags().StringP("location", "l", "centralus", "region to note in the resource")
 	address := c.Flags().String("server", "", "address of the API server, for kubeconfigs")
 	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority, for kubeconfigs")
 	admins := c.Flags().StringSlice("aad-admin-group-object-ids", nil, "groups that may do everything")
-	azure := c.Flags().Bool("enable-azure-rbac", false, "let Azure RBAC decide beside Kubernetes RBAC")
+	azureRBAC := c.Flags().Bool("enable-azure-rbac", false, "let Azure RBAC decide beside Kubernetes RBAC")
 	issuer := c.Flags().Bool("enable-oidc-issuer", false, "serve an issuer for the cluster's service accounts, with the keys that its API server has")
 	workload := c.Flags().Bool("enable-workload-identity", false, "have pods changed on admission, so that they sign in without a secret")
 	distribution := c.Flags().String("for", "flags", "flags, kubeadm, k3s or kind")
@@ -65,13 +67,13 @@ Styles: webhooks (all that Entrance can do), flags (for API servers before 1.32)
 	out := c.Flags().String("output-dir", "", "directory to write the files to")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *group == "" || *out == "" {
-			return usageError{fmt.Errorf("--resource-group and --output-dir are required")}
+			return azure.Usagef("--resource-group and --output-dir are required")
 		}
-		s, err := server.ReadStatus(c.Context(), *dir)
+		s, err := azure.OpenInstance(c.Context(), *dir, e.Err)
 		if err != nil {
 			return err
 		}
-		id := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Kubernetes/connectedClusters/%s", s.SubscriptionID, url.PathEscape(*group), url.PathEscape(args[0]))
+		id := fmt.Sprintf("%s/resourceGroups/%s/providers/Microsoft.Kubernetes/connectedClusters/%s", s.Scope(), url.PathEscape(*group), url.PathEscape(args[0]))
 		set := func(name string) bool { return c.Flags().Changed(name) }
 		if err := putConnected(c.Context(), s, id, func(doc map[string]any) error {
 			doc["location"] = *location
@@ -81,7 +83,7 @@ Styles: webhooks (all that Entrance can do), flags (for API servers before 1.32)
 				aad["adminGroupObjectIDs"] = *admins
 			}
 			if set("enable-azure-rbac") {
-				aad["enableAzureRBAC"] = *azure
+				aad["enableAzureRBAC"] = *azureRBAC
 			}
 			if set("enable-oidc-issuer") {
 				member(properties, "oidcIssuerProfile")["enabled"] = *issuer
@@ -116,9 +118,9 @@ Styles: webhooks (all that Entrance can do), flags (for API servers before 1.32)
 				return err
 			}
 		}
-		fmt.Fprintf(e.out, "Connected %s.\nWrote %d files to %s.\n\n%s", id, len(answer.Files), *out, answer.Instructions)
+		fmt.Fprintf(e.Out, "Connected %s.\nWrote %d files to %s.\n\n%s", id, len(answer.Files), *out, answer.Instructions)
 		if set("enable-workload-identity") && !*workload {
-			fmt.Fprint(e.out, "\nPods are not changed any more. Remove the webhook, or labelled pods are refused:\n\n  kubectl delete mutatingwebhookconfiguration azure-wi-webhook-mutating-webhook-configuration\n")
+			fmt.Fprint(e.Out, "\nPods are not changed any more. Remove the webhook, or labelled pods are refused:\n\n  kubectl delete mutatingwebhookconfiguration azure-wi-webhook-mutating-webhook-configuration\n")
 		}
 		return nil
 	}
@@ -141,25 +143,22 @@ func member(doc map[string]any, name string) map[string]any {
 // connectedVersion is the api-version for connected clusters.
 const connectedVersion = "2024-01-01"
 
+func apiVersion(v string) url.Values { return url.Values{"api-version": {v}} }
+
 // putConnected creates or changes the resource of a connected cluster; what the
 // change does not touch stays.
-func putConnected(ctx context.Context, s *server.Status, id string, change func(map[string]any) error) error {
-	arm, err := newARM(ctx, s)
-	if err != nil {
-		return err
-	}
-	const version = "?api-version=" + connectedVersion
+func putConnected(ctx context.Context, s *azure.Session, id string, change func(map[string]any) error) error {
 	doc := map[string]any{}
-	if err := arm.call(ctx, http.MethodGet, id+version, nil, &doc); err != nil && !errs.Is(err, errs.NotFound) {
-		return err
+	if err := s.Call(ctx, http.MethodGet, id, apiVersion(connectedVersion), nil, &doc); err != nil && !azure.IsNotFound(err) {
+		return azure.Explain(err)
 	}
 	if err := change(doc); err != nil {
 		return err
 	}
-	return arm.call(ctx, http.MethodPut, id+version, doc, &doc)
+	return azure.Explain(s.Call(ctx, http.MethodPut, id, apiVersion(connectedVersion), doc, nil))
 }
 
-func newCheck(e *env) *cobra.Command {
+func newCheck(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check NAME",
 		Short: "Prove from outside that a cluster's API server asks Entrance",
@@ -170,26 +169,24 @@ be done with something that has a random name, and look whether the webhooks wer
 about it, before and after the cluster's own RBAC.`,
 		Args: exactName,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	address := c.Flags().String("server", "", "address of the API server (default: as in the cluster's kubeconfig)")
 	ca := c.Flags().String("certificate-authority", "", "file with the API server's authority")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		s, err := server.ReadStatus(c.Context(), *dir)
+		s, err := azure.OpenInstance(c.Context(), *dir, e.Err)
 		if err != nil {
 			return err
 		}
-		arm, err := newARM(c.Context(), s)
+		at, pool, err := reach(c.Context(), s, args[0], *address, *ca)
 		if err != nil {
-			return err
+			return azure.Explain(err)
 		}
-		at, pool, err := reach(c.Context(), arm, s, args[0], *address, *ca)
+		entry, err := s.Token(c.Context(), string(directory.AKSServer))
 		if err != nil {
-			return err
+			return azure.Explain(err)
 		}
-		token, err := arm.tokenFor(c.Context(), s, string(directory.AKSServer)+"/.default")
-		if err != nil {
-			return err
-		}
+		token := entry.AccessToken
+		claims, _ := login.ReadClaims(token)
 		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 		user, code, err := whoami(c.Context(), client, at, token)
 		if err != nil {
@@ -200,10 +197,10 @@ about it, before and after the cluster's own RBAC.`,
 			return errs.New(errs.Unauthenticated, "The API server refuses a good token: it does not ask Entrance, or asks in vain. Look for 'webhook' in its log; check --authentication-token-webhook-config-file or --authentication-config.")
 		case code >= 300:
 			return errs.New(errs.Unavailable, "The API server answered HTTP %d.", code)
-		case user.Username != string(arm.sp.ObjectID) || !slices.Contains(slices.Concat(user.Extra[state.ExtraOID], user.Extra[state.ExtraObject]), string(arm.sp.ObjectID)):
+		case claims.ObjectID == "" || user.Username != claims.ObjectID || !slices.Contains(slices.Concat(user.Extra[state.ExtraOID], user.Extra[state.ExtraObject]), claims.ObjectID):
 			return errs.New(errs.Forbidden, "The API server takes the token for %q: something else than Entrance vouches for it.", user.Username)
 		}
-		fmt.Fprintf(e.out, "authentication  ok: the API server knows %s, and its oid\n", user.Username)
+		fmt.Fprintf(e.Out, "authentication  ok: the API server knows %s, and its oid\n", user.Username)
 		// One flipped bit: only a check of the signature refuses it.
 		bad := token[:len(token)-10] + flip(token[len(token)-10:])
 		if _, code, err = whoami(c.Context(), client, at, bad); err != nil {
@@ -212,7 +209,7 @@ about it, before and after the cluster's own RBAC.`,
 		if code != http.StatusUnauthorized {
 			return errs.New(errs.Forbidden, "The API server lets a forged token in (HTTP %d). Take it off the network.", code)
 		}
-		fmt.Fprintln(e.out, "forged token    ok: refused")
+		fmt.Fprintln(e.Out, "forged token    ok: refused")
 		return probe(c.Context(), e, *dir, args[0], client, at, token)
 	}
 	return c
@@ -227,11 +224,11 @@ func flip(s string) string {
 
 // reach returns how to reach a cluster's API server: as the flags say, or else
 // as the cluster's own kubeconfig says.
-func reach(ctx context.Context, arm *armClient, s *server.Status, name, address, ca string) (string, *x509.CertPool, error) {
+func reach(ctx context.Context, s *azure.Session, name, address, ca string) (string, *x509.CertPool, error) {
 	var pem []byte
 	if address == "" {
 		var err error
-		if address, pem, err = arm.endpoint(ctx, s, name); err != nil {
+		if address, pem, err = endpoint(ctx, s, name); err != nil {
 			return "", nil, err
 		}
 	}
@@ -253,9 +250,13 @@ func reach(ctx context.Context, arm *armClient, s *server.Status, name, address,
 
 // endpoint returns the address and the authority, in PEM, that the kubeconfig of
 // the cluster with a name or resource id has.
-func (c *armClient) endpoint(ctx context.Context, s *server.Status, name string) (string, []byte, error) {
+func endpoint(ctx context.Context, s *azure.Session, name string) (string, []byte, error) {
+	status, err := server.ReadStatus(ctx, s.Cloud.DataDir)
+	if err != nil {
+		return "", nil, err
+	}
 	var found []string
-	for _, k := range s.Clusters {
+	for _, k := range status.Clusters {
 		if strings.EqualFold(k.ID, name) || strings.EqualFold(k.Name, name) {
 			found = append(found, k.ID)
 		}
@@ -266,12 +267,12 @@ func (c *armClient) endpoint(ctx context.Context, s *server.Status, name string)
 	case len(found) > 1:
 		return "", nil, errs.New(errs.Invalid, "Several clusters are called %q: name one by its resource id.", name)
 	}
-	version := "2025-03-01"
+	v := "2025-03-01"
 	if strings.Contains(strings.ToLower(found[0]), "/microsoft.kubernetes/") {
-		version = connectedVersion
+		v = connectedVersion
 	}
 	var answer struct{ Kubeconfigs []struct{ Value []byte } }
-	if err := c.post(ctx, found[0]+"/listClusterUserCredential?api-version="+version, &answer); err != nil {
+	if err := s.Call(ctx, http.MethodPost, found[0]+"/listClusterUserCredential", apiVersion(v), nil, &answer); err != nil {
 		return "", nil, err
 	}
 	var config struct {

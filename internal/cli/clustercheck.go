@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cluster"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
@@ -21,7 +22,7 @@ import (
 
 // probe asks an API server whether the bearer of a token may read an object that
 // nothing else can know of, and Entrance which of its webhooks heard of it.
-func probe(ctx context.Context, e *env, dir, name string, client *http.Client, at, token string) error {
+func probe(ctx context.Context, e *azure.App, dir, name string, client *http.Client, at, token string) error {
 	var b [8]byte
 	rand.Read(b[:])
 	object := webhook.ProbePrefix + hex.EncodeToString(b[:])
@@ -56,21 +57,21 @@ func probe(ctx context.Context, e *env, dir, name string, client *http.Client, a
 	}
 	switch {
 	case asked.Authorize:
-		fmt.Fprintln(e.out, "authorization   ok: the API server asks after its own RBAC")
+		fmt.Fprintln(e.Out, "authorization   ok: the API server asks after its own RBAC")
 	case review.Status.Allowed:
-		fmt.Fprintf(e.out, "authorization   not tried: the cluster's own RBAC allows it (%s)\n", review.Status.Reason)
+		fmt.Fprintf(e.Out, "authorization   not tried: the cluster's own RBAC allows it (%s)\n", review.Status.Reason)
 	default:
 		return errs.New(errs.Forbidden, "The API server does not ask Entrance what may be done: check --authorization-config, or --authorization-mode and --authorization-webhook-config-file.")
 	}
 	if !asked.Deny {
-		fmt.Fprintln(e.out, "deny first      not asked: what RBAC allows outlives an account by the time of a TokenReview (style flags)")
+		fmt.Fprintln(e.Out, "deny first      not asked: what RBAC allows outlives an account by the time of a TokenReview (style flags)")
 		return nil
 	}
-	fmt.Fprintln(e.out, "deny first      ok: the API server asks before its own RBAC")
+	fmt.Fprintln(e.Out, "deny first      ok: the API server asks before its own RBAC")
 	return nil
 }
 
-func newRenew(e *env) *cobra.Command {
+func newRenew(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "renew --dir DIR",
 		Short: "Renew the client certificate of a connected cluster, on the API server's machine",
@@ -84,7 +85,7 @@ timer runs this every day; it does nothing until the end is near.`,
 	before := c.Flags().Duration("before", 30*24*time.Hour, "renew when the certificate ends within this time")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *dir == "" {
-			return usageError{fmt.Errorf("--dir is required")}
+			return azure.Usagef("--dir is required")
 		}
 		r, err := cluster.Renew(c.Context(), *dir, time.Now(), *before)
 		if err != nil {
@@ -92,9 +93,9 @@ timer runs this every day; it does nothing until the end is near.`,
 		}
 		until := r.Until.UTC().Format(time.RFC3339)
 		if r.Renewed {
-			fmt.Fprintf(e.out, "Renewed: the certificate is good until %s.\n", until)
+			fmt.Fprintf(e.Out, "Renewed: the certificate is good until %s.\n", until)
 		} else {
-			fmt.Fprintf(e.out, "Nothing to do: the certificate is good until %s.\n", until)
+			fmt.Fprintf(e.Out, "Nothing to do: the certificate is good until %s.\n", until)
 		}
 		return nil
 	}

@@ -16,12 +16,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/diagnose"
 	"github.com/entrance-id/entrance/internal/login/doctor"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newDoctor(e *env) *cobra.Command {
+func newDoctor(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out why somebody does not get into a cluster",
@@ -33,7 +34,7 @@ What is wrong with one machine's kubeconfig or remembered sign-in, 'kubelogin do
 		Example: `  entrance doctor --user dev@contoso.test --cluster sample
   entrance doctor --user dev@contoso.test --cluster sample --verb list --resource pods -n prod`,
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	var r request
 	r.flags(c)
 	user := c.Flags().String("user", "", "user principal name, object id, or application id of a service principal")
@@ -41,7 +42,7 @@ What is wrong with one machine's kubeconfig or remembered sign-in, 'kubelogin do
 	resource := c.Flags().String("resource", "", "resource[.group][/subresource] (default nodes)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *user == "" || r.cluster == "" {
-			return usageError{fmt.Errorf("--user and --cluster are required (see '%s --help')", c.CommandPath())}
+			return azure.Usagef("--user and --cluster are required (see '%s --help')", c.CommandPath())
 		}
 		if *resource == "" && r.path == "" {
 			*resource = "nodes"
@@ -64,7 +65,7 @@ What is wrong with one machine's kubeconfig or remembered sign-in, 'kubelogin do
 		}
 		for _, f := range d.Findings {
 			if f.Level == diagnose.Problem {
-				return exitCode(1)
+				return azure.ExitCode(1)
 			}
 		}
 		return nil

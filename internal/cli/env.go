@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
 )
@@ -41,7 +42,7 @@ func trusting(s *server.Status) []variable {
 	}
 }
 
-func newEnv(e *env) *cobra.Command {
+func newEnv(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env",
 		Short: "Print the environment variables that point a shell's tools here",
@@ -66,7 +67,7 @@ system is in docs/env.md.`,
   eval "$(entrance env --custom-cloud)"
   az cloud register -n Entrance --cloud-config @"$ENTRANCE_CLOUD_CONFIG" && az cloud set -n Entrance`,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	shell := c.Flags().String("shell", "sh", "sh, fish or powershell")
 	unset := c.Flags().Bool("unset", false, "print how to undo it")
 	custom := c.Flags().Bool("custom-cloud", false, "give tools this cloud's addresses instead of intercepting the public ones")
@@ -78,9 +79,9 @@ system is in docs/env.md.`,
 		}
 		switch {
 		case *authority != authorityADFS && *authority != authorityTenant:
-			return usageError{fmt.Errorf("--authority is adfs or tenant, not %q", *authority)}
+			return azure.Usagef("--authority is adfs or tenant, not %q", *authority)
 		case c.Flags().Changed("authority") && !*custom:
-			return usageError{fmt.Errorf("--authority is for --custom-cloud")}
+			return azure.Usagef("--authority is for --custom-cloud")
 		}
 		s, err := server.ReadStatus(c.Context(), *dir)
 		if err != nil {
@@ -100,13 +101,13 @@ system is in docs/env.md.`,
 		}
 		for _, v := range list {
 			if *unset {
-				fmt.Fprintf(e.out, clear+"\n", v.name)
+				fmt.Fprintf(e.Out, clear+"\n", v.name)
 			} else {
-				fmt.Fprintf(e.out, set+"\n", v.name, quote(*shell, v.value))
+				fmt.Fprintf(e.Out, set+"\n", v.name, quote(*shell, v.value))
 			}
 		}
 		if *custom && !*unset {
-			fmt.Fprintf(e.out, "# az cloud register -n Entrance --cloud-config @%s\n# az cloud set -n Entrance\n", quote(*shell, cloudConfigFile(s)))
+			fmt.Fprintf(e.Out, "# az cloud register -n Entrance --cloud-config @%s\n# az cloud set -n Entrance\n", quote(*shell, cloudConfigFile(s)))
 		}
 		return nil
 	}
@@ -123,7 +124,7 @@ func syntax(shell string) (set, clear string, err error) {
 	case "powershell", "pwsh":
 		return "$env:%s = %s", "Remove-Item -ErrorAction SilentlyContinue Env:%s", nil
 	}
-	return "", "", usageError{fmt.Errorf("--shell is sh, fish or powershell, not %q", shell)}
+	return "", "", azure.Usagef("--shell is sh, fish or powershell, not %q", shell)
 }
 
 // quote writes a value in single quotes, in which all three shells leave

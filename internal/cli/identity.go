@@ -6,10 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newIdentityTry(e *env) *cobra.Command {
+func newIdentityTry(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "try",
 		Short: "Walk a service account's sign-in without a secret, step by step",
@@ -21,7 +22,7 @@ no tokens: hand one over.`,
   kubectl create token app --audience api://AzureADTokenExchange |
     entrance identity try --cluster edge --service-account app --token -`,
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	var q server.IdentityQuery
 	c.Flags().StringVar(&q.Cluster, "cluster", "", "name or resource id of the cluster")
 	c.Flags().StringVarP(&q.Namespace, "namespace", "n", "default", "namespace of the service account")
@@ -31,11 +32,11 @@ no tokens: hand one over.`,
 	token := c.Flags().String("token", "", "file with a token of the service account, - for the standard input (default: one is asked for)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if q.Cluster == "" || q.ServiceAccount == "" {
-			return usageError{fmt.Errorf("--cluster and --service-account are required")}
+			return azure.Usagef("--cluster and --service-account are required")
 		}
 		if *token != "" {
 			var err error
-			if q.Token, err = readSecret(e, *token); err != nil {
+			if q.Token, err = e.Secret(*token); err != nil {
 				return err
 			}
 		}
@@ -55,7 +56,7 @@ no tokens: hand one over.`,
 			return err
 		}
 		if n := len(steps); n == 0 || !steps[n-1].OK {
-			return exitCode(1)
+			return azure.ExitCode(1)
 		}
 		return nil
 	}

@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrance-id/entrance/internal/audit"
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newLogs(e *env) *cobra.Command {
+func newLogs(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logs",
 		Short: "Show the sign-in, audit and decision logs",
@@ -29,16 +30,16 @@ first. --output json prints one record a line as Microsoft Graph has it, which i
 	return c
 }
 
-func newLog(e *env, name, short string, kind audit.Kind, line func(json.RawMessage) (string, error)) *cobra.Command {
+func newLog(e *azure.App, name, short string, kind audit.Kind, line func(json.RawMessage) (string, error)) *cobra.Command {
 	c := &cobra.Command{Use: name, Short: short}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	follow := c.Flags().BoolP("follow", "f", false, "go on with what is written from now on, until interrupted")
 	output := c.Flags().StringP("output", "o", "text", "text or json (one record a line)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *output != "text" && *output != "json" {
-			return usageError{fmt.Errorf("--output is text or json, not %q", *output)}
+			return azure.Usagef("--output is text or json, not %q", *output)
 		}
-		out := bufio.NewWriter(e.out)
+		out := bufio.NewWriter(e.Out)
 		defer out.Flush()
 		return server.ReadLog(c.Context(), *dir, server.LogQuery{Log: kind, Follow: *follow}, func(doc json.RawMessage) error {
 			text := string(doc)

@@ -8,30 +8,31 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newStatus(e *env) *cobra.Command {
+func newStatus(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say whether the cloud is running, where, and with which clusters",
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	output := c.Flags().StringP("output", "o", "text", "text or json")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *output != "text" && *output != "json" {
-			return usageError{fmt.Errorf("--output is text or json, not %q", *output)}
+			return azure.Usagef("--output is text or json, not %q", *output)
 		}
 		s, err := server.ReadStatus(c.Context(), *dir)
 		if err != nil {
 			return err
 		}
 		if *output == "json" {
-			enc := json.NewEncoder(e.out)
+			enc := json.NewEncoder(e.Out)
 			enc.SetIndent("", "  ")
 			return enc.Encode(s)
 		}
-		w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+		w := tabwriter.NewWriter(e.Out, 0, 0, 2, ' ', 0)
 		state := "starting"
 		if s.Ready {
 			state = "ready"
@@ -54,13 +55,13 @@ func newStatus(e *env) *cobra.Command {
 	return c
 }
 
-func newDown(e *env) *cobra.Command {
+func newDown(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cloud that runs in a data directory, with its clusters",
 		Long:  "Stop the cloud that runs in a data directory, with its clusters. Nothing is lost:\n'entrance up' finds everything again.",
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	timeout := c.Flags().Duration("timeout", 60*time.Second, "how long to wait for everything to stop")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx, cancel := contextWithTimeout(c.Context(), *timeout)
@@ -68,7 +69,7 @@ func newDown(e *env) *cobra.Command {
 		if err := server.Stop(ctx, *dir); err != nil {
 			return err
 		}
-		fmt.Fprintln(e.out, "stopped")
+		fmt.Fprintln(e.Out, "stopped")
 		return nil
 	}
 	return c

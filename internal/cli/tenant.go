@@ -2,26 +2,24 @@ package cli
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/entrance-id/entrance/internal/errs"
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/server"
 	"github.com/entrance-id/entrance/internal/state"
 )
 
-func newTenant(e *env) *cobra.Command {
+func newTenant(e *azure.App) *cobra.Command {
 	c := &cobra.Command{Use: "tenant", Short: "List tenants, connect those that somebody else hosts, renew the keys of those that are hosted here"}
 	c.AddCommand(newTenantConnect(e), newTenantDisconnect(e), newTenantList(e), newTenantKeys(e))
 	return c
 }
 
-func newTenantConnect(e *env) *cobra.Command {
+func newTenantConnect(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "connect TENANT-ID",
 		Short: "Let clusters belong to a Microsoft Entra tenant that Entrance does not host",
@@ -40,7 +38,7 @@ input, so that it is in no shell's history.`,
       --client-id 11111111-1111-1111-1111-111111111111 --client-secret-file ./secret`,
 		Args: oneArgument("the id of one tenant"),
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	q := server.TenantQuery{}
 	c.Flags().StringVar(&q.Name, "name", "", "name to show")
 	c.Flags().StringVar(&q.Authority, "authority", "", "where the tenant signs in (default: the public cloud)")
@@ -52,7 +50,7 @@ input, so that it is in no shell's history.`,
 	c.RunE = func(c *cobra.Command, args []string) error {
 		q.ID = args[0]
 		if *secret != "" {
-			raw, err := readSecret(e, *secret)
+			raw, err := e.Secret(*secret)
 			if err != nil {
 				return err
 			}
@@ -72,45 +70,26 @@ input, so that it is in no shell's history.`,
 	return c
 }
 
-// readSecret reads a secret from a file, or from standard input for "-".
-func readSecret(e *env, name string) (string, error) {
-	var b []byte
-	var err error
-	if name == "-" {
-		b, err = io.ReadAll(io.LimitReader(e.in, 64<<10))
-	} else {
-		b, err = os.ReadFile(name)
-	}
-	if err != nil {
-		return "", errs.Wrap(errs.Invalid, err, "The secret cannot be read")
-	}
-	s := strings.TrimRight(string(b), "\r\n")
-	if s == "" {
-		return "", errs.New(errs.Invalid, "The secret in %s is empty.", name)
-	}
-	return s, nil
-}
-
-func newTenantDisconnect(e *env) *cobra.Command {
+func newTenantDisconnect(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "disconnect TENANT-ID",
 		Short: "End the trust in a connected tenant, at once",
 		Args:  oneArgument("the id of one tenant"),
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := server.DisconnectTenant(c.Context(), *dir, args[0]); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.out, "Disconnected tenant %s.\n", args[0])
+		fmt.Fprintf(e.Out, "Disconnected tenant %s.\n", args[0])
 		return nil
 	}
 	return c
 }
 
-func newTenantList(e *env) *cobra.Command {
+func newTenantList(e *azure.App) *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the tenants that clusters may belong to"}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		list, err := server.Tenants(c.Context(), *dir)
 		if err != nil {
@@ -126,7 +105,7 @@ func newTenantList(e *env) *cobra.Command {
 	return c
 }
 
-func newTenantKeys(e *env) *cobra.Command {
+func newTenantKeys(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys TENANT-ID",
 		Short: "Show the signing keys of a tenant that is hosted here, and renew them",
@@ -138,13 +117,13 @@ that it has signed: for a key that somebody else may have.`,
 		Example: `  entrance tenant keys 00000000-0000-0000-0000-000000000000 --rotate`,
 		Args:    oneArgument("the id of one tenant"),
 	}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	q := server.KeysQuery{}
 	c.Flags().BoolVar(&q.Rotate, "rotate", false, "make the next key now")
 	c.Flags().BoolVar(&q.Revoke, "revoke", false, "with --rotate: end the present key, and all tokens that it has signed, at once")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if q.Revoke && !q.Rotate {
-			return usageError{fmt.Errorf("--revoke is for --rotate")}
+			return azure.Usagef("--revoke is for --rotate")
 		}
 		q.ID = args[0]
 		list, err := server.TenantKeys(c.Context(), *dir, q)
@@ -161,7 +140,7 @@ that it has signed: for a key that somebody else may have.`,
 	return c
 }
 
-func newTrustIssuer(e *env) *cobra.Command {
+func newTrustIssuer(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust-issuer NAME",
 		Short: "Let a cluster accept tokens of a further OpenID Connect issuer",
@@ -172,7 +151,7 @@ never an identity of the tenant: bind Kubernetes roles to the prefixed names.`,
       --audience my-cluster --username-prefix aks:jwt:github:`,
 		Args: exactName,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	i := state.ClusterIssuer{}
 	c.Flags().StringVar(&i.Issuer, "issuer", "", "the issuer's URL, exactly as its tokens write it")
 	c.Flags().StringSliceVar(&i.Audiences, "audience", nil, "audience that a token must have, one of several")
@@ -182,41 +161,41 @@ never an identity of the tenant: bind Kubernetes roles to the prefixed names.`,
 	c.Flags().StringVar(&i.GroupsPrefix, "groups-prefix", "", "prefix of groups; it begins with aks:jwt:")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if i.Issuer == "" || len(i.Audiences) == 0 || i.UsernamePrefix == "" {
-			return usageError{fmt.Errorf("--issuer, --audience and --username-prefix are required")}
+			return azure.Usagef("--issuer, --audience and --username-prefix are required")
 		}
 		if err := server.TrustIssuer(c.Context(), *dir, server.IssuerQuery{Cluster: args[0], ClusterIssuer: i}); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.out, "%s now accepts tokens of %s.\n", args[0], i.Issuer)
+		fmt.Fprintf(e.Out, "%s now accepts tokens of %s.\n", args[0], i.Issuer)
 		return nil
 	}
 	return c
 }
 
-func newDistrustIssuer(e *env) *cobra.Command {
+func newDistrustIssuer(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "distrust-issuer NAME",
 		Short: "Take the trust in an issuer back, at once",
 		Args:  exactName,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	issuer := c.Flags().String("issuer", "", "the issuer's URL")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *issuer == "" {
-			return usageError{fmt.Errorf("--issuer is required")}
+			return azure.Usagef("--issuer is required")
 		}
 		if err := server.DistrustIssuer(c.Context(), *dir, args[0], *issuer); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.out, "%s no longer accepts tokens of %s.\n", args[0], *issuer)
+		fmt.Fprintf(e.Out, "%s no longer accepts tokens of %s.\n", args[0], *issuer)
 		return nil
 	}
 	return c
 }
 
-func newIssuers(e *env) *cobra.Command {
+func newIssuers(e *azure.App) *cobra.Command {
 	c := &cobra.Command{Use: "issuers NAME", Short: "List the further issuers that a cluster trusts", Args: exactName}
-	dir, output := dataDir(c), outputFlag(c)
+	dir, output := e.DataDirFlag(c), outputFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		list, err := server.ClusterIssuers(c.Context(), *dir, args[0])
 		if err != nil {
@@ -240,7 +219,7 @@ func newIssuers(e *env) *cobra.Command {
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return usageError{fmt.Errorf("'%s' takes %s", c.CommandPath(), what)}
+			return azure.Usagef("'%s' takes %s", c.CommandPath(), what)
 		}
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
 )
@@ -28,7 +29,7 @@ type trustStore struct {
 	remove  func(ctx context.Context) error
 }
 
-func newTrust(e *env) *cobra.Command {
+func newTrust(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust",
 		Short: "Add this cloud's authority to the system's and the browsers' trust stores, or remove it",
@@ -38,7 +39,7 @@ constraints: it can speak for this machine and the names that Entrance stands in
 for nothing else. Tools that are started after 'eval "$(entrance env)"' do not need it.`,
 	}
 	install := &cobra.Command{Use: "install", Short: "Add the authority"}
-	dir := dataDir(install)
+	dir := e.DataDirFlag(install)
 	install.RunE = func(c *cobra.Command, _ []string) error {
 		ca := server.Paths{Dir: *dir}.CA()
 		if _, err := os.Stat(ca); err != nil {
@@ -54,7 +55,7 @@ for nothing else. Tools that are started after 'eval "$(entrance env)"' do not n
 	return c
 }
 
-func eachStore(ctx context.Context, e *env, done string, do func(context.Context, trustStore) error) error {
+func eachStore(ctx context.Context, e *azure.App, done string, do func(context.Context, trustStore) error) error {
 	var failed []error
 	found := 0
 	for _, s := range trustStores() {
@@ -66,7 +67,7 @@ func eachStore(ctx context.Context, e *env, done string, do func(context.Context
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 			continue
 		}
-		fmt.Fprintf(e.out, "%s %s\n", done, s.name)
+		fmt.Fprintf(e.Out, "%s %s\n", done, s.name)
 	}
 	if found == 0 {
 		return errs.New(errs.NotFound, "No trust store was found that this command knows. Browsers that use NSS need certutil (Debian: libnss3-tools).")

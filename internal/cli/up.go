@@ -17,6 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
+	"github.com/entrance-id/entrance/internal/cli/daemon"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
 )
@@ -39,7 +41,7 @@ const (
 	reportError = "error "
 )
 
-func newUp(e *env) *cobra.Command {
+func newUp(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cloud on this machine: a tenant, a subscription and a Kubernetes cluster",
@@ -48,7 +50,7 @@ Microsoft Graph, Azure Resource Manager, the cluster webhooks and a first Kubern
 cluster. Everything is kept in the data directory and found again by the next start.
 Ctrl-C stops it. With --detach it goes on in the background until 'entrance down'.`,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	base := c.Flags().Int("port-base", server.DefaultPortBase, "the listeners use the ports from this one + 3 to + 7")
 	detach := c.Flags().Bool("detach", false, "return when everything is ready, and leave it running")
 	noCluster := c.Flags().Bool("no-cluster", false, "start without making the first cluster")
@@ -62,7 +64,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *base < 1 || *base > 65535-7 {
-			return usageError{fmt.Errorf("--port-base is a number from 1 to %d, not %d", 65535-7, *base)}
+			return azure.Usagef("--port-base is a number from 1 to %d, not %d", 65535-7, *base)
 		}
 		issuers, err := prefixes(*networks)
 		if err != nil {
@@ -88,7 +90,7 @@ Ctrl-C stops it. With --detach it goes on in the background until 'entrance down
 		cfg := server.Config{
 			DataDir: abs, Ports: server.PortsFrom(*base), EtcdEndpoints: *endpoints,
 			Sample: true, Cluster: !*noCluster, Proxy: true, LegacyIntegration: *legacy,
-			IssuerNetworks: issuers, KubeBinary: kubeBinary(),
+			IssuerNetworks: issuers, KubeBinary: daemon.KubeBinary(),
 		}
 		return up(c.Context(), e, cfg, level, logTo, report)
 	}
@@ -100,7 +102,7 @@ func prefixes(list []string) (out []netip.Prefix, err error) {
 	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--issuer-networks: %q is not a network such as 10.0.0.0/8", s)}
+			return nil, azure.Usagef("--issuer-networks: %q is not a network such as 10.0.0.0/8", s)
 		}
 		out = append(out, p)
 	}
@@ -118,25 +120,9 @@ func childArgs(c *cobra.Command) []string {
 	return args
 }
 
-// kubeBinary returns the control plane's binary: beside this one, else on the
-// PATH.
-func kubeBinary() string {
-	const name = "entrance-kube"
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), name)
-		if _, err := os.Stat(beside); err == nil {
-			return beside
-		}
-	}
-	if p, err := exec.LookPath(name); err == nil {
-		return p
-	}
-	return name
-}
-
 // up runs a cloud until ctx ends or somebody stops it through the control
 // socket.
-func up(ctx context.Context, e *env, cfg server.Config, level slog.Level, logTo, report io.Writer) error {
+func up(ctx context.Context, e *azure.App, cfg server.Config, level slog.Level, logTo, report io.Writer) error {
 	start := time.Now()
 	var logFile *os.File
 	if logTo == nil {
@@ -158,16 +144,15 @@ func up(ctx context.Context, e *env, cfg server.Config, level slog.Level, logTo,
 			fmt.Fprintf(report, "%s%s\n", reportStep, step)
 			return
 		}
-		fmt.Fprintf(e.err, "%6.1fs  %s\n", time.Since(start).Seconds(), step)
+		fmt.Fprintf(e.Err, "%6.1fs  %s\n", time.Since(start).Seconds(), step)
 	}
 	s, err := server.Start(ctx, cfg)
 	if err != nil {
 		if report != nil {
-			fmt.Fprintf(report, "%s%s\n", reportError, strings.ReplaceAll(describe(err), "\n", " "))
+			fmt.Fprintf(report, "%s%s\n", reportError, strings.ReplaceAll(err.Error(), "\n", " "))
 		}
 		return err
 	}
-	settleMemory()
 	if report != nil {
 		fmt.Fprintln(report, reportReady)
 		if c, ok := report.(io.Closer); ok {
@@ -176,21 +161,16 @@ func up(ctx context.Context, e *env, cfg server.Config, level slog.Level, logTo,
 	} else {
 		nextSteps(e, s.Status(), cfg.DataDir)
 	}
-	select {
-	case <-ctx.Done():
-	case <-s.Stopped():
-	}
-	if report == nil {
-		fmt.Fprintln(e.err, "stopping (press Ctrl-C again to stop at once)")
-	}
-	stopCtx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
-	defer cancel()
-	return s.Close(stopCtx)
+	return daemon.Wait(ctx, s, func() {
+		if report == nil {
+			fmt.Fprintln(e.Err, "stopping (press Ctrl-C again to stop at once)")
+		}
+	})
 }
 
 // detached starts the cloud in a process of its own and returns when it is
 // ready.
-func detached(ctx context.Context, e *env, dir string, args []string) error {
+func detached(ctx context.Context, e *azure.App, dir string, args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -226,10 +206,10 @@ func detached(ctx context.Context, e *env, dir string, args []string) error {
 		line := lines.Text()
 		switch {
 		case line == reportReady:
-			fmt.Fprintf(e.err, "%6.1fs  ready\n", time.Since(start).Seconds())
+			fmt.Fprintf(e.Err, "%6.1fs  ready\n", time.Since(start).Seconds())
 			return cmd.Process.Release()
 		case strings.HasPrefix(line, reportStep):
-			fmt.Fprintf(e.err, "%6.1fs  %s\n", time.Since(start).Seconds(), strings.TrimPrefix(line, reportStep))
+			fmt.Fprintf(e.Err, "%6.1fs  %s\n", time.Since(start).Seconds(), strings.TrimPrefix(line, reportStep))
 		case strings.HasPrefix(line, reportError):
 			cmd.Wait()
 			return errors.New(strings.TrimPrefix(line, reportError))
@@ -240,12 +220,12 @@ func detached(ctx context.Context, e *env, dir string, args []string) error {
 }
 
 // nextSteps says what a person can do now.
-func nextSteps(e *env, s server.Status, dir string) {
+func nextSteps(e *azure.App, s server.Status, dir string) {
 	flag := ""
 	if dir != defaultDataDir() {
 		flag = " --data-dir " + dir
 	}
-	fmt.Fprintf(e.out, `
+	fmt.Fprintf(e.Out, `
 Entrance is ready.
 
   sign-in, Graph, ARM   %s
@@ -259,9 +239,9 @@ In another shell:
   az login --use-device-code                      # as one of the users in the credentials file
 `, s.Endpoints.Login, s.TenantID, s.SubscriptionID, s.CredentialsFile, flag)
 	for _, k := range s.Clusters {
-		fmt.Fprintf(e.out, `  az aks get-credentials -g %s -n %s
+		fmt.Fprintf(e.Out, `  az aks get-credentials -g %s -n %s
   kubectl get nodes
 `, k.ResourceGroup, k.Name)
 	}
-	fmt.Fprintln(e.out, "\nCtrl-C stops it; the next 'entrance up' finds everything again.")
+	fmt.Fprintln(e.Out, "\nCtrl-C stops it; the next 'entrance up' finds everything again.")
 }

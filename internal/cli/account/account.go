@@ -224,13 +224,9 @@ func newLocations(a *azure.App) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		list := []*armsubscriptions.Location{}
-		for pages := client.NewListLocationsPager(s.Subscription.ID, nil); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
+		list, err := azure.Collect(ctx, client.NewListLocationsPager(s.Subscription.ID, nil), func(p armsubscriptions.ClientListLocationsResponse) []*armsubscriptions.Location { return p.Value })
+		if err != nil {
+			return nil, err
 		}
 		return shape.List(list, shape.Nested)
 	})

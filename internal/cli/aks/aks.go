@@ -54,25 +54,14 @@ func all(ctx context.Context, s *azure.Session, group string) ([]*armcontainerse
 	if err != nil {
 		return nil, err
 	}
-	list := []*armcontainerservice.ManagedCluster{}
 	if group != "" {
-		for pages := client.NewListByResourceGroupPager(group, nil); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
-		}
-		return list, nil
+		return azure.Collect(ctx, client.NewListByResourceGroupPager(group, nil), func(p armcontainerservice.ManagedClustersClientListByResourceGroupResponse) []*armcontainerservice.ManagedCluster {
+			return p.Value
+		})
 	}
-	for pages := client.NewListPager(nil); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, page.Value...)
-	}
-	return list, nil
+	return azure.Collect(ctx, client.NewListPager(nil), func(p armcontainerservice.ManagedClustersClientListResponse) []*armcontainerservice.ManagedCluster {
+		return p.Value
+	})
 }
 
 // put writes a cluster, waits, and returns it as az prints it.

@@ -47,13 +47,11 @@ func newPoolList(a *azure.App) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		list := []*armcontainerservice.AgentPool{}
-		for pages := client.NewListPager(*p.group, *p.cluster, nil); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
+		list, err := azure.Collect(ctx, client.NewListPager(*p.group, *p.cluster, nil), func(p armcontainerservice.AgentPoolsClientListResponse) []*armcontainerservice.AgentPool {
+			return p.Value
+		})
+		if err != nil {
+			return nil, err
 		}
 		return shape.List(list, shape.Resource)
 	})

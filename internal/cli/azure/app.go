@@ -33,6 +33,12 @@ func (e ArgumentError) Unwrap() error { return e.Err }
 // Usagef makes an ArgumentError.
 func Usagef(format string, args ...any) error { return ArgumentError{fmt.Errorf(format, args...)} }
 
+// ExitCode ends the program with a code; what there is to say has been said.
+type ExitCode int
+
+// Error returns the code in words.
+func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 // common are the flags of every command.
 type common struct {
 	where  Where
@@ -80,6 +86,11 @@ func (a *App) outputFlags(c *cobra.Command, v *common) {
 	c.Flags().BoolVar(&v.quiet, "only-show-errors", false, "no progress and no warnings")
 	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("query", cobra.NoFileCompletions)
+}
+
+// DataDirFlag adds the flag that names a data directory and returns its value.
+func (a *App) DataDirFlag(c *cobra.Command) *string {
+	return c.Flags().String("data-dir", a.DataDir(), "where everything is kept")
 }
 
 // whereFlags adds the flags that say which cloud and subscription a command

@@ -61,7 +61,11 @@ func Open(ctx context.Context, w Where, errOut io.Writer) (*Session, error) {
 		p = &there
 	}
 	if len(p.Accounts) == 0 {
-		return openLocal(ctx, p.dir, dir, w.Subscription, errOut)
+		s, err := server.ReadStatus(ctx, dir)
+		if err != nil {
+			return nil, errs.Wrap(errs.KindOf(err), err, "Nobody has signed in, and no cloud is running in %s. Sign in with 'entrance login', or start a cloud with 'entrance up'", dir)
+		}
+		return openLocal(ctx, p.dir, dir, s, w.Subscription, errOut)
 	}
 	sub, ok := p.Find(w.Subscription)
 	if !ok && w.Subscription != "" {
@@ -100,16 +104,30 @@ func newSession(a Account, sub Subscription, store *tokencache.Store, secret str
 	}, nil
 }
 
-// openLocal works as the service principal of the credentials file of the
-// instance that runs in the data directory.
-func openLocal(ctx context.Context, profileDir, dir, sub string, errOut io.Writer) (*Session, error) {
+// OpenInstance opens the session of the service principal of the instance that
+// runs in a data directory, whoever has signed in.
+func OpenInstance(ctx context.Context, dataDir string, errOut io.Writer) (*Session, error) {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return nil, err
+	}
 	s, err := server.ReadStatus(ctx, dir)
 	if err != nil {
-		return nil, errs.Wrap(errs.KindOf(err), err, "Nobody has signed in, and no cloud is running in %s. Sign in with 'entrance login', or start a cloud with 'entrance up'", dir)
+		return nil, err
 	}
+	p, err := LoadProfile()
+	if err != nil {
+		return nil, err
+	}
+	return openLocal(ctx, p.dir, dir, s, "", errOut)
+}
+
+// openLocal works as the service principal of the credentials file of the
+// instance that runs in the data directory.
+func openLocal(ctx context.Context, profileDir, dir string, s *server.Status, sub string, errOut io.Writer) (*Session, error) {
 	raw, err := os.ReadFile(s.CredentialsFile)
 	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "Nobody has signed in, and the credentials file cannot be read. Sign in with 'entrance login'")
+		return nil, errs.Wrap(errs.Invalid, err, "The credentials file cannot be read. Sign in with 'entrance login'")
 	}
 	var people server.Credentials
 	if err := json.Unmarshal(raw, &people); err != nil {
@@ -166,25 +184,20 @@ func (s *Session) Subscriptions(ctx context.Context) ([]Subscription, error) {
 	if err != nil {
 		return nil, err
 	}
+	found, err := Collect(ctx, client.NewListPager(nil), func(p armsubscriptions.ClientListResponse) []*armsubscriptions.Subscription { return p.Value })
 	var list []Subscription
-	for pages := client.NewListPager(nil); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
+	for _, v := range found {
+		sub := Subscription{ID: str(v.SubscriptionID), Name: str(v.DisplayName), TenantID: s.Account.TenantID, HomeTenantID: str(v.TenantID), State: "Enabled"}
+		if v.State != nil {
+			sub.State = string(*v.State)
 		}
-		for _, v := range page.Value {
-			sub := Subscription{ID: str(v.SubscriptionID), Name: str(v.DisplayName), TenantID: s.Account.TenantID, HomeTenantID: str(v.TenantID), State: "Enabled"}
-			if v.State != nil {
-				sub.State = string(*v.State)
-			}
-			for _, m := range v.ManagedByTenants {
-				sub.ManagedBy = append(sub.ManagedBy, str(m.TenantID))
-			}
-			sub.Default = strings.EqualFold(sub.ID, s.Subscription.ID)
-			list = append(list, sub)
+		for _, m := range v.ManagedByTenants {
+			sub.ManagedBy = append(sub.ManagedBy, str(m.TenantID))
 		}
+		sub.Default = strings.EqualFold(sub.ID, s.Subscription.ID)
+		list = append(list, sub)
 	}
-	return list, nil
+	return list, err
 }
 
 // Tenants asks Resource Manager for the tenants of the account.
@@ -193,17 +206,14 @@ func (s *Session) Tenants(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	found, err := Collect(ctx, client.NewListPager(nil), func(p armsubscriptions.TenantsClientListResponse) []*armsubscriptions.TenantIDDescription {
+		return p.Value
+	})
 	var list []string
-	for pages := client.NewListPager(nil); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range page.Value {
-			list = append(list, str(v.TenantID))
-		}
+	for _, v := range found {
+		list = append(list, str(v.TenantID))
 	}
-	return list, nil
+	return list, err
 }
 
 // In is the session as it is in another tenant.

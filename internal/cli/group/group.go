@@ -114,13 +114,9 @@ func newList(a *azure.App) *cobra.Command {
 			}
 			o.Filter = &filter
 		}
-		list := []*armresources.ResourceGroup{}
-		for pages := groups.NewListPager(o); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
+		list, err := azure.Collect(ctx, groups.NewListPager(o), func(p armresources.ResourceGroupsClientListResponse) []*armresources.ResourceGroup { return p.Value })
+		if err != nil {
+			return nil, err
 		}
 		return shape.List(list, shape.Nested)
 	})

@@ -103,13 +103,11 @@ func newFederatedList(a *azure.App) *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		list := []*armmsi.FederatedIdentityCredential{}
-		for pages := client.NewListPager(*f.group, *f.identity, nil); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
+		list, err := azure.Collect(ctx, client.NewListPager(*f.group, *f.identity, nil), func(p armmsi.FederatedIdentityCredentialsClientListResponse) []*armmsi.FederatedIdentityCredential {
+			return p.Value
+		})
+		if err != nil {
+			return nil, err
 		}
 		return shape.List(list, shape.Resource)
 	})

@@ -72,25 +72,14 @@ func all(ctx context.Context, s *azure.Session, group string) ([]*armmsi.Identit
 	if err != nil {
 		return nil, err
 	}
-	list := []*armmsi.Identity{}
 	if group != "" {
-		for pages := client.NewListByResourceGroupPager(group, nil); pages.More(); {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, page.Value...)
-		}
-		return list, nil
+		return azure.Collect(ctx, client.NewListByResourceGroupPager(group, nil), func(p armmsi.UserAssignedIdentitiesClientListByResourceGroupResponse) []*armmsi.Identity {
+			return p.Value
+		})
 	}
-	for pages := client.NewListBySubscriptionPager(nil); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, page.Value...)
-	}
-	return list, nil
+	return azure.Collect(ctx, client.NewListBySubscriptionPager(nil), func(p armmsi.UserAssignedIdentitiesClientListBySubscriptionResponse) []*armmsi.Identity {
+		return p.Value
+	})
 }
 
 func newCreate(a *azure.App) *cobra.Command {

@@ -2,19 +2,13 @@ package pim
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	armruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-
 	"github.com/entrance-id/entrance/internal/cli/azure"
 	"github.com/entrance-id/entrance/internal/cli/graph"
 	"github.com/entrance-id/entrance/internal/rbac"
-	"github.com/entrance-id/entrance/internal/version"
 )
 
 // authorization begins the path of what hangs on a scope.
@@ -28,12 +22,9 @@ const (
 )
 
 // resourceManager calls Azure Resource Manager about schedules.
-type resourceManager struct {
-	s *azure.Session
-	o *arm.ClientOptions
-}
+type resourceManager struct{ s *azure.Session }
 
-func newResourceManager(s *azure.Session) *resourceManager { return &resourceManager{s, s.Options()} }
+func newResourceManager(s *azure.Session) *resourceManager { return &resourceManager{s} }
 
 func (r *resourceManager) put(ctx context.Context, path string, body any) (graph.Object, error) {
 	var out graph.Object
@@ -68,36 +59,11 @@ func (r *resourceManager) list(ctx context.Context, path, version, filter string
 }
 
 func (r *resourceManager) do(ctx context.Context, method, path, apiVersion string, query url.Values, body, out any) error {
-	pipeline, err := armruntime.NewPipeline("entrance", version.String(), r.s.Credential, runtime.PipelineOptions{}, r.o)
-	if err != nil {
-		return err
-	}
 	q := url.Values{"api-version": {apiVersion}}
 	for k, v := range query {
 		q[k] = v
 	}
-	req, err := runtime.NewRequest(ctx, method, r.s.Cloud.ARM+path+"?"+strings.ReplaceAll(q.Encode(), "+", "%20"))
-	if err != nil {
-		return err
-	}
-	if body != nil {
-		if err := runtime.MarshalAsJSON(req, body); err != nil {
-			return err
-		}
-	}
-	resp, err := pipeline.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusNoContent) {
-		return runtime.NewResponseError(resp)
-	}
-	raw, err := runtime.Payload(resp)
-	if err != nil || out == nil || len(raw) == 0 {
-		return err
-	}
-	return json.Unmarshal(raw, out)
+	return r.s.Call(ctx, method, path, q, body, out)
 }
 
 // roleName is the name of a built-in role, or the id of another.

@@ -76,15 +76,9 @@ func definitions(ctx context.Context, s *azure.Session, scope, name string) ([]*
 		filter := "roleName eq " + graph.Quote(name)
 		o.Filter = &filter
 	}
-	list := []*armauthorization.RoleDefinition{}
-	for pages := client.NewListPager(trim(scope), o); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, page.Value...)
-	}
-	return list, nil
+	return azure.Collect(ctx, client.NewListPager(trim(scope), o), func(p armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition {
+		return p.Value
+	})
 }
 
 // role is a role definition as az prints it: its type is called roleType beside
@@ -142,15 +136,9 @@ func assignments(ctx context.Context, s *azure.Session, scope, filter string) ([
 	if filter != "" {
 		o.Filter = &filter
 	}
-	list := []*armauthorization.RoleAssignment{}
-	for pages := client.NewListForScopePager(trim(scope), o); pages.More(); {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, page.Value...)
-	}
-	return list, nil
+	return azure.Collect(ctx, client.NewListForScopePager(trim(scope), o), func(p armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
+		return p.Value
+	})
 }
 
 // completeRoles lets the shell complete the names of roles.

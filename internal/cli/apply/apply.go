@@ -1,7 +1,7 @@
-package cli
+// Package apply has the commands for a tenant as a file: apply and export.
+package apply
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +22,8 @@ import (
 	"github.com/entrance-id/entrance/internal/tenantfile/cloud"
 )
 
-func newApply(e *env) *cobra.Command {
+// New returns the command apply.
+func New(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Make the cloud agree with a tenant file: users, groups, apps, clusters, roles",
@@ -37,7 +38,7 @@ which is written to the credentials file before the user is made.`,
   entrance export > tenant.yaml`,
 	}
 	a := &applier{e: e}
-	a.dir = dataDir(c)
+	a.dir = e.DataDirFlag(c)
 	c.Flags().StringVarP(&a.file, "file", "f", "", "the tenant file; - reads standard input")
 	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "show what would change, and change nothing")
 	c.Flags().BoolVarP(&a.yes, "yes", "y", false, "do not ask")
@@ -47,20 +48,21 @@ which is written to the credentials file before the user is made.`,
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		switch {
 		case a.file == "":
-			return usageError{fmt.Errorf("--file is required")}
+			return azure.Usagef("--file is required")
 		case a.output != "text" && a.output != "json":
-			return usageError{fmt.Errorf("--output is text or json, not %q", a.output)}
+			return azure.Usagef("--output is text or json, not %q", a.output)
 		case a.dryRun && a.yes:
-			return usageError{fmt.Errorf("--dry-run and --yes exclude one another")}
+			return azure.Usagef("--dry-run and --yes exclude one another")
 		case a.file == "-" && !a.yes && !a.dryRun:
-			return usageError{fmt.Errorf("with the file on standard input nobody can be asked: give --yes or --dry-run")}
+			return azure.Usagef("with the file on standard input nobody can be asked: give --yes or --dry-run")
 		}
 		return a.run(c)
 	}
 	return c
 }
 
-func newExport(e *env) *cobra.Command {
+// NewExport returns the command export.
+func NewExport(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Write the cloud as a tenant file, which 'entrance apply' takes",
@@ -70,7 +72,7 @@ secrets are never in it. What a file cannot say is listed at its head and on sta
 error.`,
 		Example: `  entrance export > tenant.yaml`,
 	}
-	dir := dataDir(c)
+	dir := e.DataDirFlag(c)
 	subscription := c.Flags().String("subscription", "", "name or id of the subscription (default: see 'entrance account set')")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		client, _, err := cloudClient(c, e, *dir, *subscription)
@@ -86,9 +88,9 @@ error.`,
 			return err
 		}
 		for _, n := range world.Notes {
-			fmt.Fprintln(e.err, "left out: "+n)
+			fmt.Fprintln(e.Err, "left out: "+n)
 		}
-		_, err = e.out.Write(out)
+		_, err = e.Out.Write(out)
 		return err
 	}
 	return c
@@ -96,10 +98,10 @@ error.`,
 
 // cloudClient returns a client of the cloud that the person has signed in to,
 // and else of the one that runs in the data directory.
-func cloudClient(c *cobra.Command, e *env, dir, subscription string) (*cloud.Client, *azure.Session, error) {
+func cloudClient(c *cobra.Command, e *azure.App, dir, subscription string) (*cloud.Client, *azure.Session, error) {
 	s, err := azure.Open(c.Context(), azure.Where{
 		DataDir: dir, Given: c.Flags().Changed("data-dir") || os.Getenv("ENTRANCE_DATA_DIR") != "", Subscription: subscription,
-	}, e.err)
+	}, e.Err)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -122,7 +124,7 @@ func cloudClient(c *cobra.Command, e *env, dir, subscription string) (*cloud.Cli
 
 // applier is one run of apply.
 type applier struct {
-	e                                       *env
+	e                                       *azure.App
 	dir                                     *string
 	file, output, subscription, credentials string
 	dryRun, yes                             bool
@@ -161,12 +163,12 @@ func (a *applier) run(c *cobra.Command) error {
 	}
 	steps := plan.Steps()
 	if a.output == "text" {
-		fmt.Fprint(a.e.out, plan.Text())
+		fmt.Fprint(a.e.Out, plan.Text())
 	}
 	if a.dryRun || len(steps) == 0 {
 		return a.report(plan, steps, 0, nil)
 	}
-	if err := a.confirm(); err != nil {
+	if err := a.e.Confirm(a.yes, "Apply these changes?"); err != nil {
 		return err
 	}
 	if err := a.keepPasswords(); err != nil {
@@ -177,14 +179,14 @@ func (a *applier) run(c *cobra.Command) error {
 			return a.report(plan, steps, n, err)
 		}
 		if a.output == "text" {
-			fmt.Fprintf(a.e.err, "done: %s\n", tenantfile.Printable(s.String()))
+			fmt.Fprintf(a.e.Err, "done: %s\n", tenantfile.Printable(s.String()))
 		}
 	}
 	return a.report(plan, steps, len(steps), nil)
 }
 
 func (a *applier) read() (string, []byte, error) {
-	var r io.Reader = a.e.in
+	var r io.Reader = a.e.In
 	name := "standard input"
 	if a.file != "-" {
 		f, err := os.Open(a.file)
@@ -208,9 +210,9 @@ func (a *applier) problems(err error) error {
 	if !errors.As(err, &p) {
 		return err
 	}
-	fmt.Fprintln(a.e.err, tenantfile.Printable(p.Error()))
-	fmt.Fprintf(a.e.err, "entrance: nothing was changed: problems found: %d\n", len(p.List))
-	return exitCode(exitError)
+	fmt.Fprintln(a.e.Err, tenantfile.Printable(p.Error()))
+	fmt.Fprintf(a.e.Err, "entrance: nothing was changed: problems found: %d\n", len(p.List))
+	return azure.ExitCode(1)
 }
 
 // passwords finds the passwords of the users that are to be made.
@@ -256,32 +258,9 @@ func (a *applier) password(from *tenantfile.Entity) (string, error) {
 		if !filepath.IsAbs(name) && a.file != "-" {
 			name = filepath.Join(filepath.Dir(a.file), name)
 		}
-		return readSecret(a.e, name)
+		return a.e.Secret(name)
 	}
 	return "", nil
-}
-
-// confirm asks the person whether to go on.
-func (a *applier) confirm() error {
-	if a.yes {
-		return nil
-	}
-	in, ok := a.e.in.(*os.File)
-	if ok {
-		info, err := in.Stat()
-		ok = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	if !ok {
-		return usageError{fmt.Errorf("there is no terminal to ask at: give --yes to go on, or --dry-run to see what would change")}
-	}
-	fmt.Fprint(a.e.err, "Apply these changes? [y/N] ")
-	line, _ := bufio.NewReader(in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
-		return nil
-	}
-	fmt.Fprintln(a.e.err, "entrance: nothing was changed")
-	return exitCode(exitError)
 }
 
 // keepPasswords writes generated passwords down before they are used, beside
@@ -291,7 +270,7 @@ func (a *applier) keepPasswords() error {
 		return nil
 	}
 	if a.credentials == "" {
-		return usageError{fmt.Errorf("passwords are to be generated: name the file for them with --credentials-file")}
+		return azure.Usagef("passwords are to be generated: name the file for them with --credentials-file")
 	}
 	var all []server.Account
 	raw, err := os.ReadFile(a.credentials)
@@ -336,24 +315,24 @@ func (a *applier) report(plan *tenantfile.Plan, steps []tenantfile.Step, done in
 		if done > 0 && len(a.generated) > 0 {
 			r.CredentialsFile = a.credentials
 		}
-		enc := json.NewEncoder(a.e.out)
+		enc := json.NewEncoder(a.e.Out)
 		enc.SetIndent("", "  ")
 		if err := enc.Encode(r); err != nil {
 			return err
 		}
 	}
 	if failure != nil {
-		fmt.Fprintf(a.e.err, "entrance: could not %s: %s\n", tenantfile.Printable(steps[done].String()), tenantfile.Printable(failure.Error()))
+		fmt.Fprintf(a.e.Err, "entrance: could not %s: %s\n", tenantfile.Printable(steps[done].String()), tenantfile.Printable(failure.Error()))
 		for _, s := range steps[done+1:] {
-			fmt.Fprintf(a.e.err, "not done: %s\n", tenantfile.Printable(s.String()))
+			fmt.Fprintf(a.e.Err, "not done: %s\n", tenantfile.Printable(s.String()))
 		}
-		fmt.Fprintf(a.e.err, "entrance: %d of %d steps were done; apply the file again to go on\n", done, len(steps))
-		return exitCode(exitError)
+		fmt.Fprintf(a.e.Err, "entrance: %d of %d steps were done; apply the file again to go on\n", done, len(steps))
+		return azure.ExitCode(1)
 	}
 	if a.output == "text" && done > 0 {
-		fmt.Fprintf(a.e.out, "Applied: %d steps.\n", done)
+		fmt.Fprintf(a.e.Out, "Applied: %d steps.\n", done)
 		if len(a.generated) > 0 {
-			fmt.Fprintf(a.e.out, "The generated passwords are in %s.\n", a.credentials)
+			fmt.Fprintf(a.e.Out, "The generated passwords are in %s.\n", a.credentials)
 		}
 	}
 	return nil

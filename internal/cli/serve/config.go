@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"bytes"
@@ -13,17 +13,19 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/entrance-id/entrance/internal/cli/daemon"
 	"github.com/entrance-id/entrance/internal/errs"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-// serveConfig is the file of `entrance serve`. docs/serve.md says what each key
+// config is the file of `entrance serve`. docs/serve.md says what each key
 // means.
-type serveConfig struct {
+type config struct {
 	DataDir     string `yaml:"dataDir"`
 	BaseURL     string `yaml:"baseURL"`
 	SealKeyFile string `yaml:"sealKeyFile"`
@@ -65,13 +67,13 @@ type serveConfig struct {
 	} `yaml:"log"`
 }
 
-// readServeConfig reads the file, strictly.
-func readServeConfig(name string) (*serveConfig, error) {
+// readConfig reads the file, strictly.
+func readConfig(name string) (*config, error) {
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		return nil, errs.Wrap(errs.NotFound, err, "The configuration cannot be read")
 	}
-	var c serveConfig
+	var c config
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
@@ -84,7 +86,7 @@ func readServeConfig(name string) (*serveConfig, error) {
 }
 
 // check finds everything that is wrong with the values.
-func (c *serveConfig) check() error {
+func (c *config) check() error {
 	var wrong []string
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for key, v := range map[string]string{
@@ -170,10 +172,11 @@ func (c *serveConfig) check() error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	return errs.New(errs.Invalid, "The configuration is not valid:\n  %s", strings.Join(sorted(wrong), "\n  "))
+	slices.Sort(wrong)
+	return errs.New(errs.Invalid, "The configuration is not valid:\n  %s", strings.Join(wrong, "\n  "))
 }
 
-func (c *serveConfig) level() (l slog.Level, err error) {
+func (c *config) level() (l slog.Level, err error) {
 	if c.Log.Level != "" {
 		err = l.UnmarshalText([]byte(c.Log.Level))
 	}
@@ -182,14 +185,14 @@ func (c *serveConfig) level() (l slog.Level, err error) {
 
 // server makes the server's configuration. Files are read here, so that what is
 // wrong with them is known before anything starts.
-func (c *serveConfig) server() (server.Config, error) {
+func (c *config) server() (server.Config, error) {
 	cfg := server.Config{
 		DataDir: c.DataDir, Listen: c.Listen.Address, HealthListen: c.Listen.HealthAddress,
 		Ports:   server.Ports{Login: c.Listen.Login, Webhooks: c.Listen.Webhooks, Health: c.Listen.Health, IMDS: c.Listen.IMDS},
 		BaseURL: strings.TrimSuffix(c.BaseURL, "/"), WebhookURL: c.Webhooks.URL, SealKeyFile: c.SealKeyFile,
 		Certificate: c.TLS.CertificateFile, Key: c.TLS.KeyFile, Authority: c.TLS.AuthorityFile,
 		EtcdEndpoints: c.Etcd.Endpoints, LegacyIntegration: c.LegacyIntegration,
-		NoIMDS: c.Listen.IMDS == 0, NoClusters: !c.LocalClusters, KubeBinary: kubeBinary(),
+		NoIMDS: c.Listen.IMDS == 0, NoClusters: !c.LocalClusters, KubeBinary: daemon.KubeBinary(),
 	}
 	for i, p := range []*int{&cfg.Ports.Login, &cfg.Ports.Webhooks, &cfg.Ports.Health} {
 		if *p == 0 {
@@ -221,7 +224,7 @@ func (c *serveConfig) server() (server.Config, error) {
 
 // checkCertificate refuses a certificate that clients would: it has the names of
 // the two addresses, and the authority that they are told to trust issued it.
-func (c *serveConfig) checkCertificate() error {
+func (c *config) checkCertificate() error {
 	pair, err := tls.LoadX509KeyPair(c.TLS.CertificateFile, c.TLS.KeyFile)
 	if err != nil {
 		return errs.Wrap(errs.Invalid, err, "tls.certificateFile and tls.keyFile cannot be used")
@@ -254,7 +257,7 @@ func (c *serveConfig) checkCertificate() error {
 
 // etcdTLS is how etcd is spoken with: by default with the authorities that the
 // system trusts and without a certificate.
-func (c *serveConfig) etcdTLS() (*tls.Config, error) {
+func (c *config) etcdTLS() (*tls.Config, error) {
 	if !strings.HasPrefix(c.Etcd.Endpoints[0], "https://") {
 		return nil, nil
 	}

@@ -1,18 +1,20 @@
-package cli
+// Package serve has the command that runs Entrance in production.
+package serve
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrance-id/entrance/internal/cli/azure"
+	"github.com/entrance-id/entrance/internal/cli/daemon"
 	"github.com/entrance-id/entrance/internal/server"
 )
 
-func newServe(e *env) *cobra.Command {
+// New returns the command serve.
+func New(e *azure.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run Entrance in production: a configuration file, an etcd cluster, given certificates",
@@ -23,44 +25,44 @@ requests that run have been answered.`,
 		Example: `  entrance serve --config /etc/entrance/config.yaml --check
   entrance serve --config /etc/entrance/config.yaml`,
 	}
-	file := c.Flags().String("config", "", "the configuration file")
+	name := c.Flags().String("config", "", "the configuration file")
 	check := c.Flags().Bool("check", false, "say whether the configuration is valid, and end")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *file == "" {
-			return usageError{fmt.Errorf("--config is required")}
+		if *name == "" {
+			return azure.Usagef("--config is required")
 		}
-		config, err := readServeConfig(*file)
+		f, err := readConfig(*name)
 		if err != nil {
 			return err
 		}
-		if err := config.check(); err != nil {
+		if err := f.check(); err != nil {
 			return err
 		}
-		cfg, err := config.server()
+		cfg, err := f.server()
 		if err != nil {
 			return err
 		}
 		if *check {
-			fmt.Fprintf(e.out, "%s is valid.\n", *file)
+			fmt.Fprintf(e.Out, "%s is valid.\n", *name)
 			return nil
 		}
-		level, err := config.level()
+		level, err := f.level()
 		if err != nil {
 			return err
 		}
 		options := &slog.HandlerOptions{Level: level}
-		var handler slog.Handler = slog.NewTextHandler(e.err, options)
-		if config.Log.Format == "json" {
-			handler = slog.NewJSONHandler(e.err, options)
+		var handler slog.Handler = slog.NewTextHandler(e.Err, options)
+		if f.Log.Format == "json" {
+			handler = slog.NewJSONHandler(e.Err, options)
 		}
 		cfg.Logger = slog.New(handler)
-		return serve(c.Context(), cfg)
+		return run(c.Context(), cfg)
 	}
 	return c
 }
 
-// serve runs until ctx ends or somebody stops it through the control socket.
-func serve(ctx context.Context, cfg server.Config) error {
+// run serves until ctx ends or somebody stops it through the control socket.
+func run(ctx context.Context, cfg server.Config) error {
 	cfg.Progress = func(step string) { cfg.Logger.Info(step) }
 	s, err := server.Start(ctx, cfg)
 	if err != nil {
@@ -68,17 +70,5 @@ func serve(ctx context.Context, cfg server.Config) error {
 	}
 	st := s.Status()
 	cfg.Logger.Info("ready", "version", st.Version, "login", st.Endpoints.Login, "webhooks", st.Endpoints.Webhooks, "health", st.Endpoints.Health)
-	select {
-	case <-ctx.Done():
-	case <-s.Stopped():
-	}
-	cfg.Logger.Info("stopping")
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 50*time.Second)
-	defer cancel()
-	return s.Close(stop)
-}
-
-func sorted(list []string) []string {
-	slices.Sort(list)
-	return list
+	return daemon.Wait(ctx, s, func() { cfg.Logger.Info("stopping") })
 }
