@@ -111,15 +111,7 @@ func (c convertCase) config() string {
 }
 
 func TestConvertTable(t *testing.T) {
-	bin, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The test binary stands for the plugin under that name.
-	plugin := filepath.Join(t.TempDir(), "kubelogin")
-	if err := os.Symlink(bin, plugin); err != nil {
-		t.Skip(err)
-	}
+	plugin := testPlugin(t)
 	cases := readConvertCases(t)
 	if len(cases) < 50 {
 		t.Fatalf("only %d cases", len(cases))

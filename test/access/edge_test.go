@@ -27,6 +27,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/pki"
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // office is a cloud that may go away and come back on the same ports.
@@ -40,28 +41,9 @@ type office struct {
 	http   *http.Client
 }
 
-// tools returns the directory of the project's binaries.
-func tools(t *testing.T) string {
-	t.Helper()
-	bin := os.Getenv("ENTRANCE_BIN")
-	if bin == "" {
-		bin = "../../bin"
-	}
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"entrance", "kubelogin", "entrance-kube", "kubectl"} {
-		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
-			t.Fatalf("%s is missing: run make build: %v", name, err)
-		}
-	}
-	return bin
-}
-
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, bin: tools(t), dir: t.TempDir()}
+	o := &office{t: t, bin: tools.Bin(t), dir: t.TempDir()}
 	o.must(os.Chmod(o.dir, 0o700))
 	o.start()
 	t.Cleanup(func() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/entrance-id/entrance/entrancetest"
 	"github.com/entrance-id/entrance/internal/pop"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // proof is abuse case 30, with the real kubectl and our kubelogin, on a real
@@ -33,7 +34,7 @@ func proof(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Cluster) {
 	}
 	demand(map[string]string{tag: "true"})
 
-	bin := tools(t)
+	bin := tools.Bin(t)
 	plugin := func(claim string) (string, error) {
 		t.Helper()
 		raw, err := os.ReadFile(k.UserKubeconfig)

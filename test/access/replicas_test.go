@@ -25,6 +25,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // replica is a server process on an etcd that it shares.
@@ -140,7 +141,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{t: t}
-	bin := tools(t)
+	bin := tools.Bin(t)
 	client := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
 	p.etcd = exec.Command(filepath.Join(bin, "entrance-kube"), "etcd", "--data-dir="+filepath.Join(t.TempDir(), "etcd"), "--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls=http://127.0.0.1:0", "--initial-advertise-peer-urls=http://127.0.0.1:0", "--initial-cluster=default=http://127.0.0.1:0", "--unsafe-no-fsync", "--log-level=error")

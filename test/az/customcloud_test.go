@@ -1,56 +1,23 @@
 package az
 
 import (
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // TestCustomCloud: in a custom cloud, with no proxy at all, the real az makes a
 // cluster and fetches its credentials, and kubectl uses it through both
 // kubelogin's own sign-in and az's.
 func TestCustomCloud(t *testing.T) {
-	if _, err := exec.LookPath("az"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("az is missing: run scripts/setup.sh")
-		}
-		t.Skip("az is missing: run scripts/setup.sh")
-	}
-	bin := os.Getenv("ENTRANCE_BIN")
-	if bin == "" {
-		abs, err := filepath.Abs("../../bin")
-		if err != nil {
-			t.Fatal(err)
-		}
-		bin = abs
-	}
+	tools.Need(t, "az")
+	bin := tools.Bin(t)
 	work := t.TempDir()
 	data, entrance := filepath.Join(work, "data"), filepath.Join(bin, "entrance")
-	if out, err := exec.Command(entrance, "up", "--detach", "--no-cluster", "--data-dir", data, "--port-base", "24520").CombinedOutput(); err != nil {
-		t.Fatalf("up: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command(entrance, "down", "--data-dir", data).CombinedOutput(); err != nil {
-			t.Errorf("down: %v\n%s", err, out)
-		}
-	})
-	status, err := server.ReadStatus(t.Context(), data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(status.CredentialsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var people server.Credentials
-	if err := json.Unmarshal(raw, &people); err != nil {
-		t.Fatal(err)
-	}
+	status, people := up(t, entrance, data, "--port-base", "24520")
 	s := &shell{t: t, vars: map[string]string{"DATA": data, "ME": people.Administrator.UserPrincipalName, "PASSWORD": people.Administrator.Password}}
 	s.env = []string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + work, "AZURE_CONFIG_DIR=" + filepath.Join(work, "azure"), "LANG=C.UTF-8",

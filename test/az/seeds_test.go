@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 var update = flag.Bool("update", false, "write docs/seeds.md anew")
@@ -105,26 +106,10 @@ func (s *shell) run(line string) (string, error) {
 	return out.String(), err
 }
 
-// TestSeeds runs every command of the documents in order.
-func TestSeeds(t *testing.T) {
-	if _, err := exec.LookPath("az"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("az is missing: run scripts/setup.sh")
-		}
-		t.Skip("az is missing: run scripts/setup.sh")
-	}
-	bin := os.Getenv("ENTRANCE_BIN")
-	if bin == "" {
-		abs, err := filepath.Abs("../../bin")
-		if err != nil {
-			t.Fatal(err)
-		}
-		bin = abs
-	}
-	work := t.TempDir()
-	data := filepath.Join(work, "data")
-	entrance := filepath.Join(bin, "entrance")
-	if out, err := exec.Command(entrance, "up", "--detach", "--no-cluster", "--legacy-integration", "--data-dir", data, "--port-base", "24500").CombinedOutput(); err != nil {
+// up starts a cloud without a cluster, and stops it when the test ends.
+func up(t *testing.T, entrance, data string, flags ...string) (*server.Status, server.Credentials) {
+	t.Helper()
+	if out, err := exec.Command(entrance, append([]string{"up", "--detach", "--no-cluster", "--data-dir", data}, flags...)...).CombinedOutput(); err != nil {
 		t.Fatalf("up: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
@@ -144,6 +129,16 @@ func TestSeeds(t *testing.T) {
 	if err := json.Unmarshal(raw, &people); err != nil {
 		t.Fatal(err)
 	}
+	return status, people
+}
+
+// TestSeeds runs every command of the documents in order.
+func TestSeeds(t *testing.T) {
+	tools.Need(t, "az")
+	bin := tools.Bin(t)
+	work := t.TempDir()
+	data, entrance := filepath.Join(work, "data"), filepath.Join(bin, "entrance")
+	status, people := up(t, entrance, data, "--legacy-integration", "--port-base", "24500")
 	mend := filepath.Join(work, "mend")
 	for _, dir := range []string{mend, filepath.Join(work, "azure"), filepath.Join(work, "home")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

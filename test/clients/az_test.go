@@ -26,6 +26,7 @@ import (
 	"github.com/entrance-id/entrance/internal/proxy"
 	"github.com/entrance-id/entrance/internal/token"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // azWorld is a cloud that the real az is pointed at through the interception
@@ -40,9 +41,7 @@ type azWorld struct {
 }
 
 func newAzWorld(t *testing.T) *azWorld {
-	if _, err := exec.LookPath("az"); err != nil {
-		missing(t, "az is not installed")
-	}
+	tools.Need(t, "az")
 	w := &azWorld{callers: map[directory.ObjectID]int{}}
 	w.Cloud = harness.Start(t, harness.WithHandler(w.resourceManager))
 	front := httptest.NewServer(&proxy.Proxy{

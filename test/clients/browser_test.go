@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -20,35 +19,14 @@ import (
 	"github.com/entrance-id/entrance/internal/conditionalaccess"
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // chromium starts a headless browser that trusts the cloud, and fails the test
 // when a page writes an error to its console.
 func chromium(t *testing.T, c *harness.Cloud) context.Context {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		missing(t, "Chromium is not installed")
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("no-sandbox", true),
-		chromedp.Flag("ignore-certificate-errors-spki-list", harness.CertificatePin()),
-	)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	// The first run starts the browser, which lives as long as that context does:
-	// so it has no deadline, and every step after it has one of its own.
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting Chromium: %v", err)
-	}
+	ctx := tools.Chromium(t, harness.CertificatePin())
 	thrown := chromedp.Events(ctx, runtime.ExceptionThrown)
 	go func() {
 		for e, err := range thrown {

@@ -14,6 +14,7 @@ import (
 	"github.com/entrance-id/entrance/entrancetest"
 	"github.com/entrance-id/entrance/internal/cli"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // customCloud returns an az that was pointed at a cloud by what `entrance env
@@ -74,9 +75,7 @@ func azBefore(major, minor int) bool {
 // forms of the authority. A password in the plain one is left out: az asks for
 // the realm of the user without the port of the authority.
 func TestAzCustomCloud(t *testing.T) {
-	if _, err := exec.LookPath("az"); err != nil {
-		missing(t, "az is not installed")
-	}
+	tools.Need(t, "az")
 	c := entrancetest.Start(t)
 	admin, app := c.Administrator, c.AddApp(t, "CI")
 	c.ARM(t, "PUT", "/subscriptions/"+c.SubscriptionID+"/providers/Microsoft.Authorization/roleAssignments/4d3c2b1a-0000-4000-8000-000000000001?api-version=2022-04-01", map[string]any{

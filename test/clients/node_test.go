@@ -19,6 +19,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/token"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // nodeFlows are the flows of node/suite.mjs.
@@ -35,11 +36,8 @@ var nodeFlows = []struct {
 // nodeSuite installs the libraries once.
 func nodeSuite(t *testing.T) string {
 	t.Helper()
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			missing(t, "%s is not installed", name)
-		}
-	}
+	tools.Need(t, "node")
+	tools.Need(t, "npm")
 	dir, err := filepath.Abs("node")
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +50,7 @@ func nodeSuite(t *testing.T) string {
 	cmd := exec.CommandContext(ctx, "npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		missing(t, "the libraries cannot be installed here: %v\n%s", err, out)
+		tools.Missing(t, "the libraries cannot be installed here: %v\n%s", err, out)
 	}
 	return dir
 }

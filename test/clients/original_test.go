@@ -24,6 +24,7 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/token"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // originalPath is where scripts/setup.sh puts the original plugin.
@@ -37,7 +38,7 @@ func original(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(abs); err != nil {
-		missing(t, "Azure/kubelogin is not installed")
+		tools.Missing(t, "Azure/kubelogin is not installed")
 	}
 	return abs
 }

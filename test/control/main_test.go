@@ -28,6 +28,7 @@ import (
 
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // portBase is where the suite's cloud listens.
@@ -67,16 +68,8 @@ func run(m *testing.M) int {
 
 // start starts the cloud as a person would, and points this process at it.
 func start() (stop func(), err error) {
-	cloud.bin = os.Getenv("ENTRANCE_BIN")
-	if cloud.bin == "" {
-		if cloud.bin, err = filepath.Abs("../../bin"); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range []string{"entrance", "kubelogin", "entrance-kube", "kubectl"} {
-		if _, err := os.Stat(filepath.Join(cloud.bin, name)); err != nil {
-			return nil, fmt.Errorf("%s is missing, run make build: %w", name, err)
-		}
+	if cloud.bin, err = tools.Dir(); err != nil {
+		return nil, err
 	}
 	if cloud.dir, err = os.MkdirTemp("", "control"); err != nil {
 		return nil, err

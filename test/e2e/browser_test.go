@@ -3,9 +3,6 @@ package e2e_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,28 +13,15 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/creack/pty"
+
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // chromium starts a headless browser that trusts the cloud's certificate and no
 // other that it would not trust by itself.
 func (c *cloud) chromium() context.Context {
 	c.t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		c.t.Fatalf("Chromium is missing: run scripts/setup.sh: %v", err)
-	}
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(c.status.Endpoints.Login, "https://"), &tls.Config{InsecureSkipVerify: true}) // to pin what it shows
-	c.must(err)
-	pin := sha256.Sum256(conn.ConnectionState().PeerCertificates[0].RawSubjectPublicKeyInfo)
-	conn.Close()
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(c.t.TempDir()), chromedp.Flag("no-sandbox", true),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(pin[:])))...)
-	c.t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	c.t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel := context.WithTimeout(tools.Chromium(c.t, tools.Pin(c.t, c.status.Endpoints.Login)), 90*time.Second)
 	c.t.Cleanup(cancel)
 	return ctx
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/internal/server"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // cloud is a cloud that runs in a process of its own.
@@ -35,30 +36,11 @@ type cloud struct {
 	http   *http.Client
 }
 
-// bin returns the directory of the binaries.
-func bin(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("ENTRANCE_BIN")
-	if dir == "" {
-		abs, err := filepath.Abs("../../bin")
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = abs
-	}
-	for _, name := range []string{"entrance", "kubelogin", "entrance-kube", "kubectl"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			t.Fatalf("%s is missing: run make build: %v", name, err)
-		}
-	}
-	return dir
-}
-
 // newCloud makes a data directory that is removed, with whatever still runs in
 // it, when the test ends. Nothing is started.
 func newCloud(t *testing.T, base int) *cloud {
 	t.Helper()
-	c := &cloud{t: t, bin: bin(t), data: filepath.Join(t.TempDir(), "data"), base: base}
+	c := &cloud{t: t, bin: tools.Bin(t), data: filepath.Join(t.TempDir(), "data"), base: base}
 	t.Cleanup(func() {
 		c.entrance("down", "--data-dir", c.data)
 		if t.Failed() {

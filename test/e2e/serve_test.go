@@ -28,6 +28,7 @@ import (
 	"github.com/entrance-id/entrance/internal/pki"
 	"github.com/entrance-id/entrance/internal/server"
 	"github.com/entrance-id/entrance/test/clients/harness"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // production is two servers of one store, as an operator runs them.
@@ -163,7 +164,7 @@ func (p *production) call(c *http.Client, method, path, token string, body io.Re
 // certificates, given certificates, no sample, no proxy. The first administrator
 // signs in on one server with what began on the other.
 func TestServe(t *testing.T) {
-	p := &production{t: t, bin: bin(t), dir: t.TempDir()}
+	p := &production{t: t, bin: tools.Bin(t), dir: t.TempDir()}
 	var err error
 	p.ca, err = pki.NewAuthority("Corp", pki.Constraints{}, time.Now(), 24*time.Hour)
 	p.must(err)

@@ -4,9 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,32 +23,14 @@ import (
 	"github.com/entrance-id/entrance/internal/directory"
 	"github.com/entrance-id/entrance/internal/policy"
 	"github.com/entrance-id/entrance/internal/policy/deviceproof"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // chromium starts a headless browser that trusts the cloud's certificate and no
 // other that it would not trust by itself.
 func chromium(t *testing.T, cloud *entrancetest.Cloud) context.Context {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("Chromium is missing: run scripts/setup.sh: %v", err)
-		}
-		t.Skip("Chromium is not installed")
-	}
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(cloud.URL, "https://"), &tls.Config{InsecureSkipVerify: true}) // to pin what it shows
-	if err != nil {
-		t.Fatal(err)
-	}
-	pin := sha256.Sum256(conn.ConnectionState().PeerCertificates[0].RawSubjectPublicKeyInfo)
-	conn.Close()
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("no-sandbox", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(pin[:])))...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel := context.WithTimeout(tools.Chromium(t, tools.Pin(t, cloud.URL)), 90*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -105,7 +84,7 @@ var (
 // sign returns false, kubectl is ended: it would wait until the code has.
 func prompted(t *testing.T, cloud *entrancetest.Cloud, kubeconfig string, match *regexp.Regexp, sign func(found []string) bool, args ...string) (string, error) {
 	t.Helper()
-	bin := binaries(t)
+	bin := tools.Bin(t)
 	cmd := exec.Command(filepath.Join(bin, "kubectl"), append([]string{"--kubeconfig", kubeconfig}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+t.TempDir(), "SSL_CERT_FILE="+cloud.CAFile,
 		"KUBELOGIN_CACHE_KEY=file", "KUBECACHEDIR="+filepath.Join(t.TempDir(), "kubelogin"), "BROWSER=true")
@@ -131,19 +110,6 @@ func prompted(t *testing.T, cloud *entrancetest.Cloud, kubeconfig string, match 
 		t.Errorf("nothing asked for a sign-in:\n%s", out.String())
 	}
 	return out.String(), err
-}
-
-// binaries is the directory of the project's programs.
-func binaries(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("ENTRANCE_BIN"); dir != "" {
-		return dir
-	}
-	dir, err := filepath.Abs("../../bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // TestCompliantDeviceWalkthrough is the document's: clusters are reached from
@@ -205,7 +171,7 @@ func TestCompliantDeviceWalkthrough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(filepath.Join(binaries(t), "kubelogin"), "convert-kubeconfig", "-l", "interactive", "--kubeconfig", file).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(tools.Bin(t), "kubelogin"), "convert-kubeconfig", "-l", "interactive", "--kubeconfig", file).CombinedOutput(); err != nil {
 		t.Fatalf("convert-kubeconfig: %v\n%s", err, out)
 	}
 	t.Run("a browser without the device is refused", func(t *testing.T) {

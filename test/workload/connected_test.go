@@ -20,6 +20,7 @@ import (
 
 	"github.com/entrance-id/entrance/entrancetest"
 	"github.com/entrance-id/entrance/internal/pki"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 // foreignCluster is an API server that somebody else runs: etcd and kube-apiserver
@@ -120,7 +121,7 @@ func (f *foreignCluster) start(part string, args ...string) *exec.Cmd {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(bin(f.t), "entrance-kube"), append([]string{part}, args...)...)
+	cmd := exec.Command(filepath.Join(tools.Bin(f.t), "entrance-kube"), append([]string{part}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = f.dir, log, log
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
@@ -169,7 +170,7 @@ func (f *foreignCluster) up() {
 }
 
 func (f *foreignCluster) kubectl(args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(bin(f.t), "kubectl"), append([]string{"--kubeconfig", f.path("kubeconfig")}, args...)...)
+	cmd := exec.Command(filepath.Join(tools.Bin(f.t), "kubectl"), append([]string{"--kubeconfig", f.path("kubeconfig")}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+f.dir)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -200,7 +201,7 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 		t.Helper()
 		args := append([]string{"cluster", "connect", "edge", "--data-dir", data, "-g", "sample", "--server", f.server, "--certificate-authority", f.path("ca.crt"),
 			"--output-dir", files, "--remote-dir", files}, more...)
-		out, err := exec.Command(filepath.Join(bin(t), "entrance"), args...).CombinedOutput()
+		out, err := exec.Command(filepath.Join(tools.Bin(t), "entrance"), args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("cluster connect: %v\n%s", err, out)
 		}
@@ -226,7 +227,7 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 	if !strings.HasPrefix(issuer, cloud.URL) || !strings.HasSuffix(issuer, "/") {
 		t.Fatalf("issuer %q", issuer)
 	}
-	if out, err := exec.Command(filepath.Join(bin(t), "entrance"), "cluster", "check", "edge", "--data-dir", data).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(tools.Bin(t), "entrance"), "cluster", "check", "edge", "--data-dir", data).CombinedOutput(); err != nil {
 		t.Errorf("cluster check: %v\n%s", err, out)
 	}
 
@@ -251,13 +252,13 @@ func TestConnectedWorkloadIdentity(t *testing.T) {
 	// The token signs in to the very cluster, as any Entra token does.
 	bearer := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}],"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}]}`, f.server, f.path("ca.crt"), access)
 	f.write("bearer", []byte(bearer))
-	who := exec.Command(filepath.Join(bin(t), "kubectl"), "--kubeconfig", f.path("bearer"), "auth", "whoami")
+	who := exec.Command(filepath.Join(tools.Bin(t), "kubectl"), "--kubeconfig", f.path("bearer"), "auth", "whoami")
 	if out, err := who.CombinedOutput(); err != nil || !strings.Contains(string(out), app.principal) {
 		t.Errorf("whoami: %v\n%s", err, out)
 	}
 
 	try := func(stdin string, more ...string) (string, error) {
-		cmd := exec.Command(filepath.Join(bin(t), "entrance"), append([]string{"identity", "try", "--data-dir", data, "--cluster", "edge", "--service-account", "app"}, more...)...)
+		cmd := exec.Command(filepath.Join(tools.Bin(t), "entrance"), append([]string{"identity", "try", "--data-dir", data, "--cluster", "edge", "--service-account", "app"}, more...)...)
 		cmd.Stdin = strings.NewReader(stdin)
 		out, err := cmd.CombinedOutput()
 		return string(out), err

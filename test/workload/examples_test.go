@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/entrance-id/entrance/entrancetest"
+	"github.com/entrance-id/entrance/test/tools"
 	"github.com/entrance-id/entrance/test/workload"
 )
 
@@ -68,12 +69,7 @@ func TestDocument(t *testing.T) {
 // TestExamples runs the examples of the documentation in order, with the real az
 // and kubectl.
 func TestExamples(t *testing.T) {
-	if _, err := exec.LookPath("az"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("az is missing: run scripts/setup.sh")
-		}
-		t.Skip("az is missing: run scripts/setup.sh")
-	}
+	tools.Need(t, "az")
 	cloud := entrancetest.Start(t)
 	first := cloud.StartCluster(t, entrancetest.ClusterOptions{Name: "first", Workload: true})
 	cloud.StartCluster(t, entrancetest.ClusterOptions{Name: "plain"})
@@ -88,7 +84,7 @@ func TestExamples(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "bash", "-c", line)
 		cmd.Dir = work
-		cmd.Env = append(cloud.Environ(), "PATH="+bin(t)+":"+os.Getenv("PATH"), "HOME="+work, "AZURE_CONFIG_DIR="+filepath.Join(work, "azure"), "KUBECONFIG="+first.AdminKubeconfig, "LANG=C.UTF-8")
+		cmd.Env = append(cloud.Environ(), "PATH="+tools.Bin(t)+":"+os.Getenv("PATH"), "HOME="+work, "AZURE_CONFIG_DIR="+filepath.Join(work, "azure"), "KUBECONFIG="+first.AdminKubeconfig, "LANG=C.UTF-8")
 		for k, v := range vars {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
 
 	"github.com/entrance-id/entrance/entrancetest"
+	"github.com/entrance-id/entrance/test/tools"
 )
 
 const (
@@ -32,25 +33,6 @@ const (
 	workloadPod    = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app","labels":{"azure.workload.identity/use":"true"}},"spec":{"serviceAccountName":"app","initContainers":[{"name":"init","image":"x"}],"containers":[{"name":"app","image":"x","env":[{"name":"AZURE_TENANT_ID","value":"mine"}]},{"name":"aside","image":"x"}]}}`
 	audience       = "api://AzureADTokenExchange"
 )
-
-// bin returns the directory of the binaries.
-func bin(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("ENTRANCE_BIN")
-	if dir == "" {
-		abs, err := filepath.Abs("../../bin")
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = abs
-	}
-	for _, name := range []string{"entrance", "kubelogin", "entrance-kube", "kubectl"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			t.Fatalf("%s is missing: run make build: %v", name, err)
-		}
-	}
-	return dir
-}
 
 // must runs the real kubectl as the administrator of a cluster.
 func must(t *testing.T, k *entrancetest.Cluster, args ...string) string {
@@ -210,9 +192,9 @@ func TestWorkloadIdentity(t *testing.T) {
 		if err := os.WriteFile(config, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		env = append([]string{"PATH=" + bin(t) + ":" + os.Getenv("PATH"), "HOME=" + dir, "KUBELOGIN_CACHE_KEY=none", "KUBECONFIG=" + config}, env...)
+		env = append([]string{"PATH=" + tools.Bin(t) + ":" + os.Getenv("PATH"), "HOME=" + dir, "KUBELOGIN_CACHE_KEY=none", "KUBECONFIG=" + config}, env...)
 		run := func(name string, args ...string) (string, error) {
-			cmd := exec.Command(filepath.Join(bin(t), name), args...)
+			cmd := exec.Command(filepath.Join(tools.Bin(t), name), args...)
 			cmd.Env = env
 			out, err := cmd.CombinedOutput()
 			return string(out), err
@@ -464,7 +446,7 @@ func identityTry(t *testing.T, cloud *entrancetest.Cloud, first, second *entranc
 	must(t, first, "create", "serviceaccount", "plain")
 	try := func(k *entrancetest.Cluster, args ...string) (string, int) {
 		t.Helper()
-		cmd := exec.Command(filepath.Join(bin(t), "entrance"), append([]string{"identity", "try", "--data-dir", filepath.Dir(cloud.CAFile), "--cluster", k.Name}, args...)...)
+		cmd := exec.Command(filepath.Join(tools.Bin(t), "entrance"), append([]string{"identity", "try", "--data-dir", filepath.Dir(cloud.CAFile), "--cluster", k.Name}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if _, exited := err.(*exec.ExitError); err != nil && !exited {
 			t.Fatal(err)
@@ -585,7 +567,7 @@ func readyExample(t *testing.T, cloud *entrancetest.Cloud, k *entrancetest.Clust
 	if got != i.client {
 		t.Errorf("the example's pod has AZURE_CLIENT_ID=%q", got)
 	}
-	cmd := exec.Command(filepath.Join(bin(t), "entrance"), "identity", "try", "--data-dir", filepath.Dir(cloud.CAFile), "--cluster", k.Name, "-n", "example", "--service-account", "app")
+	cmd := exec.Command(filepath.Join(tools.Bin(t), "entrance"), "identity", "try", "--data-dir", filepath.Dir(cloud.CAFile), "--cluster", k.Name, "-n", "example", "--service-account", "app")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("identity try: %v\n%s", err, out)
 	}
