@@ -19,11 +19,11 @@ func TestRoleAssignment(t *testing.T) {
 	s.want(id, "id", append(create, "--assignee", ann.ID, "--role", "Reader", "-g", "sample")...) // there already
 	s.want("Group", "principalType", append(create, "--assignee", crew.ID, "--role", "Azure Kubernetes Service RBAC Reader", "--scope", group)...)
 	s.want("ServicePrincipal", "principalType", append(create, "--assignee", app.ClientID, "--role", "acdd72a7-3385-48ef-bd42-f606fba81ae7", "--scope", sub)...)
-	s.want("User", "principalType", append(create, "--assignee-object-id", ann.ID, "--assignee-principal-type", "User", "--role", "Contributor", "-g", "sample", "--description", "for now")...)
+	s.want("User", "principalType", append(create, "--assignee-object-id", ann.ID, "--assignee-principal-type", "User", "--role", "Contributor", "-g", "sample", "--description", "on call")...)
 	s.want("2.0", "conditionVersion", append(create, "--assignee-object-id", ann.ID, "--role", "Azure Kubernetes Service RBAC Writer", "-g", "sample", "--condition", "@Resource[Microsoft.ContainerService/managedClusters/customResources:kind] StringEquals 'x'")...)
 
 	list := []string{"role", "assignment", "list"}
-	s.want("Contributor", "[?description=='for now'].roleDefinitionName", append(list, "-g", "sample")...)
+	s.want("Contributor", "[?description=='on call'].roleDefinitionName", append(list, "-g", "sample")...)
 	s.want(ann.UserPrincipalName, "[?roleDefinitionName=='Reader'].principalName", append(list, "--scope", group)...)
 	s.want("3", "length(@)", append(list, "--all", "--assignee", ann.ID)...)
 	s.want("4", "length(@)", append(list, "--all", "--assignee", ann.ID, "--include-groups")...)
